@@ -1,0 +1,3 @@
+"""svcdoctor: the doctor for Kubernetes Service networking."""
+
+__version__ = "0.1.0"

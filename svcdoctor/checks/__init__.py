@@ -1,0 +1,1 @@
+"""The catalogue of faults: one module per family, one pure function per finding."""

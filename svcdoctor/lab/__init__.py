@@ -1,0 +1,1 @@
+"""A Kubernetes API server to learn, demonstrate and test with."""

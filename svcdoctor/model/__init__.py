@@ -1,0 +1,1 @@
+"""Plain values that all packages share; see the modules."""

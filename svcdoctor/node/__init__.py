@@ -1,0 +1,1 @@
+"""Reading one node's dumps into the model."""

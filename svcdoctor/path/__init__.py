@@ -1,0 +1,1 @@
+"""The trace: request, clients, entries, hops, outcomes."""

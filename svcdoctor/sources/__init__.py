@@ -1,0 +1,1 @@
+"""Where facts come from: the live API, an archive or folder, manifests."""
