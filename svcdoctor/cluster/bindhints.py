@@ -1,0 +1,62 @@
+"""Whether a container's own settings say that it binds to loopback.
+
+An application bound to 127.0.0.1 answers ``kubectl port-forward`` and nothing else. Its environment or
+arguments often say so (``BIND=127.0.0.1``, ``--listen-address=localhost:8080``). Only such words are looked
+for, in the container that would answer, and a readiness probe that kubelet passes on the pod's address
+proves the opposite.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import msgspec
+
+from svcdoctor.model.pod import Container, Pod
+
+_NAME = re.compile(r"^(BIND|LISTEN)(_?(ADDR|ADDRESS|HOST|IP|ON))?$", re.IGNORECASE)
+_FLAG = re.compile(r"^--?(bind|listen)(-(addr|address|host|ip))?(?:=(.*))?$", re.IGNORECASE)
+_LOOPBACK = re.compile(r"^(?:\w+://)?(127(?:\.\d{1,3}){3}|localhost|\[?::1\]?)(?::(\d+))?/?$", re.IGNORECASE)
+
+
+class _Variable(msgspec.Struct):
+    name: str = ""
+    value: str | None = None
+
+
+_variables = msgspec.json.Decoder(list[_Variable] | None)
+_words = msgspec.json.Decoder(list[str] | None)
+
+
+def loopback_hint(pod: Pod, container: Container | None, port: int) -> str | None:
+    """The setting that binds ``port`` to loopback, such as ``BIND=127.0.0.1``, or ``None``."""
+    if container is None or pod.spec.host_network:
+        return None
+    if container.readiness_probe is not None and container.readiness_probe.port is not None and pod.ready:
+        return None
+    for name, value in _settings(container):
+        match = _LOOPBACK.match(value.strip())
+        if match and (match[2] is None or int(match[2]) == port):
+            return f"{name}={value}"
+    return None
+
+
+def _settings(container: Container) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    try:
+        if bytes(container.env):
+            found += [
+                (v.name, v.value)
+                for v in _variables.decode(container.env) or ()
+                if v.value and _NAME.match(v.name)
+            ]
+        for raw in (container.command, container.args):
+            words = (_words.decode(raw) if bytes(raw) else None) or []
+            for word, following in pairwise([*words, ""]):
+                match = _FLAG.match(word)
+                if match:
+                    found.append((word.partition("=")[0], match[4] if match[4] is not None else following))
+    except msgspec.DecodeError:
+        return []
+    return found

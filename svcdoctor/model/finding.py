@@ -1,0 +1,31 @@
+"""A finding: one cause, with its evidence and its fix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """error: requests fail now; warning: some fail, or will; info: worth knowing, no exit code."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+    @property
+    def rank(self) -> int:
+        return ("error", "warning", "info").index(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One named cause. ``subjects`` are ``Kind/namespace/name`` (``Kind/name`` without a namespace)."""
+
+    code: str
+    severity: Severity
+    title: str
+    subjects: tuple[str, ...]
+    evidence: tuple[str, ...]
+    explanation: str
+    fix: str

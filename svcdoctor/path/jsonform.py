@@ -1,0 +1,96 @@
+"""The JSON contract of a trace (``apiVersion: svcdoctor/v1``), as plain dicts and lists.
+
+The one place where the model's names become the contract's camelCase names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from svcdoctor.model.trace import Hop, Outcome, Path, Trace
+
+API_VERSION = "svcdoctor/v1"
+
+
+def outcome_json(o: Outcome) -> dict[str, Any]:
+    b = o.backend
+    return {
+        "result": o.result,
+        "probability": round(o.probability, 4),
+        "backend": None
+        if b is None
+        else {"pod": b.pod, "ip": b.ip, "port": b.port, "node": b.node, "host": b.host},
+        "sourceSeen": o.source_seen,
+        "reason": o.reason,
+        "code": o.code,
+    }
+
+
+def hop_json(h: Hop) -> dict[str, Any]:
+    form: dict[str, Any] = {
+        "kind": h.kind,
+        "title": h.title,
+        "address": h.address,
+        "port": h.port,
+        "status": h.status,
+        "detail": h.detail,
+    }
+    if h.rules:
+        form["rules"] = list(h.rules)
+    return form
+
+
+def path_json(p: Path) -> dict[str, Any]:
+    port = p.service_port
+    return {
+        "client": {"kind": p.client.kind, "name": p.client.name, "ip": p.client.ip},
+        "entry": {
+            "kind": p.entry.kind,
+            "node": p.entry.node,
+            "address": p.entry.address,
+            "port": p.entry.port,
+            "protocol": p.entry.protocol,
+        },
+        "servicePort": None
+        if port is None
+        else {
+            "name": port.name,
+            "port": port.port,
+            "targetPort": port.target_port,
+            "targetPortName": port.target_port_name,
+        },
+        "verdict": p.verdict,
+        "basis": p.basis,
+        "hops": [hop_json(h) for h in p.hops],
+        "outcomes": [outcome_json(o) for o in p.outcomes],
+    }
+
+
+def trace_json(t: Trace) -> dict[str, Any]:
+    """The whole answer, ready for JSON or YAML."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Trace",
+        "verdict": t.verdict,
+        "target": {
+            "kind": t.target.kind,
+            "namespace": t.target.namespace,
+            "name": t.target.name,
+            "ports": list(t.target.ports),
+        },
+        "paths": [path_json(p) for p in t.paths],
+        "findings": [
+            {
+                "code": f.code,
+                "severity": f.severity,
+                "title": f.title,
+                "subjects": list(f.subjects),
+                "evidence": list(f.evidence),
+                "explanation": f.explanation,
+                "fix": f.fix,
+            }
+            for f in t.findings
+        ],
+        "unknowns": [{"fact": u.fact, "reason": u.reason, "grant": u.grant} for u in t.unknowns],
+        "notes": list(t.notes),
+    }

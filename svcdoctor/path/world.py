@@ -1,0 +1,181 @@
+"""What answers at an address: the frontends that kube-proxy would program, from the objects alone.
+
+Theory. A *frontend* is one address, protocol and port of a Service: its cluster IPs, its load balancer's
+addresses, its external IPs, and its nodePort on every node. Services that kube-proxy leaves alone
+(ExternalName, headless, foreign proxy) have none. Building the index is linear in the Services; everything
+that depends on a node is computed when first asked and kept, so that thousands of questions to one Snapshot
+cost microseconds each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from svcdoctor.model.nodefacts import ProxySettings
+from svcdoctor.model.pod import ContainerPort, Pod
+from svcdoctor.model.service import Service, ServicePort
+from svcdoctor.model.snapshot import Snapshot, canonical_or_none, in_networks
+from svcdoctor.model.trace import EntryKind
+from svcdoctor.path.endpoints import Choice, Endpoint, choose, endpoints_of
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """One way into a Service: ``kind`` says by which of its addresses."""
+
+    kind: EntryKind
+    service: Service
+    port: ServicePort
+    proxied: bool = True  # False: a load balancer's address with ipMode Proxy, which gets no rules
+
+
+Key = tuple[str, str, int]  # address, protocol, port
+
+
+class World:
+    """A Snapshot seen as what answers where."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._endpoints: dict[tuple[str, str, str, int, str, int], tuple[Endpoint, ...]] = {}
+        self._choices: dict[tuple[str, str, str, int, str, int, str | None], Choice] = {}
+        self._zones = {n.metadata.name: n.zone for n in snapshot.nodes}
+
+    # --- frontends
+
+    @cached_property
+    def frontends(self) -> dict[Key, Frontend]:
+        """Service addresses, without nodePorts. The oldest Service wins where two claim an address."""
+        index: dict[Key, Frontend] = {}
+        for service in self.snapshot.services:
+            if service.type == "ExternalName" or service.headless or service.foreign_proxy:
+                continue
+            for kind, address, proxied in service_addresses(service):
+                for port in service.ports:
+                    index.setdefault(
+                        (address, port.protocol, port.port), Frontend(kind, service, port, proxied)
+                    )
+        return index
+
+    @cached_property
+    def claimed(self) -> dict[str, tuple[EntryKind, Service]]:
+        """Every Service address, whatever port is asked and whether or not kube-proxy programs it."""
+        index: dict[str, tuple[EntryKind, Service]] = {}
+        for service in self.snapshot.services:
+            for kind, address, _ in service_addresses(service):
+                index.setdefault(address, (kind, service))
+        return index
+
+    @cached_property
+    def node_ports(self) -> dict[tuple[str, int], Frontend]:
+        index: dict[tuple[str, int], Frontend] = {}
+        for service in self.snapshot.services:
+            if service.type in ("NodePort", "LoadBalancer") and not service.foreign_proxy:
+                for port in service.ports:
+                    if port.node_port:
+                        index.setdefault(
+                            (port.protocol, port.node_port), Frontend(EntryKind.NODE_PORT, service, port)
+                        )
+        return index
+
+    @cached_property
+    def health_check_ports(self) -> dict[int, Service]:
+        return {
+            s.spec.health_check_node_port: s
+            for s in self.snapshot.services
+            if s.type == "LoadBalancer" and s.external_local and s.spec.health_check_node_port
+        }
+
+    # --- endpoints
+
+    def endpoints(self, service: Service, port: ServicePort, family: int) -> tuple[Endpoint, ...]:
+        key = (service.namespace, service.name, port.name, port.port, port.protocol, family)
+        found = self._endpoints.get(key)
+        if found is None:
+            found = self._endpoints[key] = endpoints_of(self.snapshot, service, port, family)
+        return found
+
+    def choice(self, service: Service, port: ServicePort, family: int, node: str | None) -> Choice:
+        """What kube-proxy on ``node`` would use for the port."""
+        key = (service.namespace, service.name, port.name, port.port, port.protocol, family, node)
+        found = self._choices.get(key)
+        if found is None:
+            endpoints = self.endpoints(service, port, family)
+            found = self._choices[key] = choose(service, endpoints, node, self._zones.get(node or "", ""))
+        return found
+
+    # --- nodes
+
+    @cached_property
+    def primary_addresses(self) -> dict[str, frozenset[str]]:
+        """Each node's primary addresses: the first InternalIP of each family (what ``primary`` means)."""
+        index: dict[str, frozenset[str]] = {}
+        for node in self.snapshot.nodes:
+            first: dict[bool, str] = {}
+            for text in node.addresses():
+                ip = canonical_or_none(text)
+                if ip is not None:
+                    first.setdefault(":" in ip, ip)
+            index[node.metadata.name] = frozenset(first.values())
+        return index
+
+    @cached_property
+    def host_ports(self) -> dict[tuple[str, int], tuple[tuple[Pod, ContainerPort], ...]]:
+        """Pods with a hostPort, by protocol and port, whatever their node."""
+        index: dict[tuple[str, int], tuple[tuple[Pod, ContainerPort], ...]] = {}
+        for pod in self.snapshot.pods:
+            if b'"hostPort"' not in bytes(pod.raw_spec) or pod.finished:
+                continue
+            for container in pod.serving_containers:
+                for port in container.ports or ():
+                    if port.host_port:
+                        key = (port.protocol, port.host_port)
+                        index[key] = (*index.get(key, ()), (pod, port))
+        return index
+
+    def proxy(self, node: str | None) -> ProxySettings | None:
+        """kube-proxy's settings on the node; those that all nodes share when ``node`` is ``None``."""
+        facts = self.snapshot.node_facts
+        if node is not None:
+            return facts[node].proxy if node in facts else None
+        settings = {f.proxy for f in facts.values()}
+        return settings.pop() if len(settings) == 1 else None
+
+    def pod_traffic(self, source: str | None, source_node: str | None, node: str | None) -> bool | None:
+        """Whether kube-proxy on ``node`` takes this pod's source address for a pod's.
+
+        This is its detectLocalMode. ``None`` when its settings are not known and the answer hangs on them.
+        """
+        settings = self.proxy(node)
+        if settings is None or not settings.complete:
+            return True if node is None or source_node == node else None
+        if settings.detect_local == "ClusterCIDR":
+            return source is not None and in_networks(source, settings.cluster_cidrs)
+        if settings.detect_local == "NodeCIDR":
+            cidrs = self.pod_cidrs.get(node or "", ())
+            return source is not None and in_networks(source, cidrs)
+        return source_node == node
+
+    def detects_local(self, node: str | None) -> bool | None:
+        """Whether kube-proxy can tell pod traffic at all, so that it masquerades the rest."""
+        settings = self.proxy(node)
+        if settings is None or not settings.complete:
+            return None
+        if settings.detect_local == "ClusterCIDR":
+            return bool(settings.cluster_cidrs)
+        if settings.detect_local == "NodeCIDR":
+            return bool(self.pod_cidrs.get(node or ""))
+        return True
+
+    @cached_property
+    def pod_cidrs(self) -> dict[str, tuple[str, ...]]:
+        return {n.metadata.name: n.pod_cidrs for n in self.snapshot.nodes}
+
+
+def service_addresses(service: Service) -> list[tuple[EntryKind, str, bool]]:
+    """The Service's own addresses: entry kind, address, and whether kube-proxy serves it (ipMode)."""
+    found = [(EntryKind.CLUSTER_IP, ip, True) for ip in service.cluster_ips]
+    found += [(EntryKind.LOAD_BALANCER, i.ip, i.ip_mode != "Proxy") for i in service.ingress_points if i.ip]
+    found += [(EntryKind.EXTERNAL_IP, ip, True) for ip in service.spec.external_ips or ()]
+    return [(kind, c, proxied) for kind, ip, proxied in found if (c := canonical_or_none(ip)) is not None]

@@ -1,0 +1,141 @@
+"""A Snapshot from a folder or archive of dumps.
+
+Any JSON or YAML file below the root may hold objects or Lists; ``nodes/NAME/`` holds one node's dumps. What
+a kind has no file for is Unknown: nobody can tell "none" from "not dumped".
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from svcdoctor.cluster.kinds import BY_NAME, KINDS
+from svcdoctor.model.base import KubeObject
+from svcdoctor.model.errors import SvcdoctorError
+from svcdoctor.model.facts import Kind, Known, Need, Unknown
+from svcdoctor.model.nodefacts import NodeFacts
+from svcdoctor.model.snapshot import Snapshot
+from svcdoctor.node import facts as node
+from svcdoctor.sources.files import File, objects_in, read_tree
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """The Snapshot that a folder, archive or single dump holds. Raises SvcdoctorError.
+
+    A kind is known where at least one object of it, or an empty list of it, was found.
+    """
+    paused = gc.isenabled()
+    gc.disable()  # decoding makes millions of objects and no cycles
+    try:
+        return _read(path)
+    finally:
+        if paused:
+            gc.enable()
+
+
+def _read(path: Path) -> Snapshot:
+    found: dict[Kind, dict[tuple[str, str], KubeObject]] = {}
+    lists: set[Kind] = set()
+    dumps: dict[str, list[File]] = {}
+    warnings: list[str] = []
+    for file in read_tree(path):
+        name = node_of(file.parts)
+        if name is not None:
+            dumps.setdefault(name, []).append(file)
+            continue
+        objects = objects_in(file)
+        if objects is None:
+            if file.suffix == ".json":
+                warnings.append(f"{file.where}: no Kubernetes object in it, passed over")
+            continue
+        if not objects:
+            lists.update(_kinds_by_name(file))
+        _add(objects, file.where, found, warnings)
+    if not found and not lists and not dumps:
+        raise SvcdoctorError(
+            f"{path}: no Kubernetes objects found; dump some with "
+            "kubectl get services,endpointslices,pods,nodes -A -o json"
+        )
+    facts: dict[Kind, tuple[Known | Unknown, ...]] = {}
+    for kind in Kind:
+        if kind in found or kind in lists:
+            facts[kind] = (Known(),)
+        else:
+            info = KINDS[kind]
+            everywhere = " -A" if info.namespaced else ""
+            dump = f"kubectl get {info.resource}{everywhere} -o json > {info.plural}.json"
+            facts[kind] = (Unknown(f"the snapshot holds no {info.plural}", dump),)
+    return Snapshot(
+        {kind: tuple(objects.values()) for kind, objects in found.items()},
+        facts,
+        {name: _node_facts(name, files) for name, files in dumps.items()},
+        source=str(path),
+        warnings=tuple(warnings),
+    )
+
+
+def _add(
+    objects: list[KubeObject],
+    where: str,
+    found: dict[Kind, dict[tuple[str, str], KubeObject]],
+    warnings: list[str],
+) -> None:
+    for obj in objects:
+        kind = Kind(obj.kind)
+        key = (obj.metadata.namespace, obj.metadata.name)
+        of_kind = found.setdefault(kind, {})
+        if key in of_kind and of_kind[key] != obj:
+            name = "/".join(filter(None, key))
+            warnings.append(f"{where}: {kind} {name} was read before and differs; this one counts")
+        of_kind[key] = obj
+
+
+def _kinds_by_name(file: File) -> set[Kind]:
+    """The kind that an empty list's file name promises: ``ingress.json`` holds no Ingress."""
+    stem = Path(file.parts[-1]).stem.lower()
+    names = {"svc": Kind.SERVICE, "ep": Kind.ENDPOINTS, "netpol": Kind.NETWORK_POLICY, "ns": Kind.NAMESPACE}
+    for info in BY_NAME.values():
+        names |= {info.plural: info.kind, str(info.kind).lower(): info.kind, info.resource: info.kind}
+    data = bytes(file.data[:4096])
+    typed = {info.kind for name, info in BY_NAME.items() if f'"{name}List"'.encode() in data}
+    return typed or ({names[stem]} if stem in names else set())
+
+
+def node_of(parts: tuple[str, ...]) -> str | None:
+    """The node whose dump a file is, ``None`` for a file of objects: ``nodes/NAME/file``."""
+    if len(parts) >= 3 and "nodes" in parts[:-2]:
+        return parts[parts.index("nodes") + 1]
+    return None
+
+
+def _node_facts(name: str, files: list[File]) -> NodeFacts:
+    facts = NodeFacts(name, dumps=tuple(sorted(f.parts[-1] for f in files)))
+    by_name = {f.parts[-1]: f for f in files}
+
+    def read(dump: str, apply: Callable[[bytes, str], NodeFacts]) -> None:
+        nonlocal facts
+        file = by_name.get(dump)
+        if file is not None and len(file.data):
+            facts = apply(bytes(file.data), file.where)
+
+    read("kube-proxy-mode.txt", lambda d, w: replace(facts, proxy=node.proxy_mode(d, w)))
+    read("kube-proxy-configz.json", lambda d, w: replace(facts, proxy=node.proxy_settings(d, w)))
+    read("ip-addr.json", lambda d, w: replace(facts, addresses=node.addresses(d, w)))
+    read("ss-listen.txt", lambda d, w: replace(facts, listeners=node.listeners(d)))
+    return facts
+
+
+class ArchiveSource:
+    """A snapshot on disk as a source: everything is read once, nothing can be asked again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.requests = 0
+
+    def snapshot(self) -> Snapshot:
+        return read_snapshot(self.path)
+
+    def refill(self, snapshot: Snapshot, needs: tuple[Need, ...]) -> Snapshot:
+        return snapshot
