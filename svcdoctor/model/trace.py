@@ -184,7 +184,11 @@ class TargetView:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """All ways of one request. ``needs`` is what a further round would ask the source for."""
+    """All ways of one request.
+
+    ``services`` are the Services on the way, as (namespace, name). ``needs`` is what a further round would ask
+    the source for.
+    """
 
     verdict: Verdict
     target: TargetView
@@ -192,6 +196,7 @@ class Trace:
     findings: tuple[Finding, ...] = ()
     unknowns: tuple[MissingFact, ...] = ()
     notes: tuple[str, ...] = ()
+    services: tuple[tuple[str, str], ...] = ()
     needs: tuple[Need, ...] = field(default=(), compare=False)
 
 

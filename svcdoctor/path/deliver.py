@@ -74,7 +74,7 @@ def deliver(world: World, packet: Packet) -> Delivery:
     at = packet.source.node if packet.source.kind is not ClientKind.EXTERNAL else packet.enter
     frontend = world.frontends.get((packet.ip, packet.protocol, packet.port))
     if frontend is not None and not _is_node_address(world, packet):
-        return _to_frontend(world, packet, frontend, at)
+        return to_frontend(world, packet, frontend, at)
     if _is_node_address(world, packet):
         return _to_node(world, packet)
     claimed = world.claimed.get(packet.ip)
@@ -158,7 +158,7 @@ def _to_node(world: World, packet: Packet) -> Delivery:
             reason = f"whether nodePorts answer on {packet.ip} depends on kube-proxy's mode and settings"
             return Delivery((failed(Result.UNKNOWN, reason, "RUL018"),), node=owner)
         if answers and str(packet.family) in _families(frontend.service):
-            return _to_frontend(world, packet, frontend, owner)
+            return to_frontend(world, packet, frontend, owner)
         if answers:
             reason = f"Service {frontend.service.namespace}/{frontend.service.name} has no IPv{packet.family}"
             return Delivery((failed(Result.REFUSED, reason, "EXT004"),), frontend, owner)
@@ -167,7 +167,7 @@ def _to_node(world: World, packet: Packet) -> Delivery:
         return Delivery((failed(Result.REFUSED, reason, code),), frontend, owner)
     external = world.frontends.get((packet.ip, packet.protocol, packet.port))
     if external is not None:
-        return _to_frontend(world, packet, external, owner)
+        return to_frontend(world, packet, external, owner)
     return Delivery((_node_process(world, packet, owner),), node=owner)
 
 
@@ -259,7 +259,8 @@ def _from_pod(world: World, packet: Packet, outcome: Outcome) -> Outcome:
 # --- a Service's frontends ---------------------------------------------------------------------------
 
 
-def _to_frontend(world: World, packet: Packet, frontend: Frontend, at: str | None) -> Delivery:
+def to_frontend(world: World, packet: Packet, frontend: Frontend, at: str | None) -> Delivery:
+    """What kube-proxy on node ``at`` (``None``: any) does with a packet to one of a Service's frontends."""
     service, port = frontend.service, frontend.port
     if not frontend.proxied:
         return Delivery((_proxy_mode_balancer(packet, frontend),), frontend, at)

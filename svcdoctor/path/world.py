@@ -147,14 +147,16 @@ class World:
 
         This is its detectLocalMode. ``None`` when its settings are not known and the answer hangs on them.
         """
+        if source is None:
+            return True  # any pod: its address is one of the pod network's
         settings = self.proxy(node)
         if settings is None or not settings.complete:
             return True if node is None or source_node == node else None
         if settings.detect_local == "ClusterCIDR":
-            return source is not None and in_networks(source, settings.cluster_cidrs)
+            return in_networks(source, settings.cluster_cidrs)
         if settings.detect_local == "NodeCIDR":
             cidrs = self.pod_cidrs.get(node or "", ())
-            return source is not None and in_networks(source, cidrs)
+            return in_networks(source, cidrs)
         return source_node == node
 
     def detects_local(self, node: str | None) -> bool | None:

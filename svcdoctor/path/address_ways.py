@@ -1,0 +1,65 @@
+"""The reverse question: what answers at an address, and which way that is."""
+
+from __future__ import annotations
+
+from svcdoctor.model.request import ClientSpec
+from svcdoctor.model.trace import (
+    Entry,
+    EntryKind,
+    Hop,
+    HopKind,
+    Path,
+    Status,
+)
+from svcdoctor.path import hops as h
+from svcdoctor.path.deliver import Packet, deliver
+from svcdoctor.path.tracing import ANY_POD, OUTSIDE, Tracing
+
+NO_LISTENER = (
+    "forwarded by the node's packet rules (CNI port mapping): no process listens on it, so lsof and ss show "
+    "nothing on {port}"
+)
+
+
+def address_path(t: Tracing, ip: str, port: int, protocol: str, enter: str | None = None) -> Path:
+    """The reverse question: what answers at this address."""
+    family = 6 if ":" in ip else 4
+    kind, node, default = _entry_of(t, ip, port, protocol)
+    client, source = t.source(default, family, t.request.node if default is ANY_POD else None)
+    enter = enter or t.request.node or (node if kind is EntryKind.NODE_PORT else None)
+    delivery = deliver(t.world, Packet(source, ip, port, protocol, enter))
+    entry = Entry(kind, node or delivery.node, ip, port, protocol)
+    frontend = delivery.frontend
+    if frontend is not None and delivery.choice is not None:
+        return t.assemble(client, entry, frontend, delivery)
+    steps = [h.client_hop(client)]
+    if node is not None:
+        steps.append(h.node_hop(t.snapshot, node, ip))
+    if kind is not EntryKind.DNS:
+        status = next((o.status for o in delivery.outcomes if o.status is not Status.OK), Status.OK)
+        detail = delivery.outcomes[0].reason
+        if kind is EntryKind.HOST_PORT and delivery.outcomes[0].backend is not None:
+            detail = NO_LISTENER.format(port=port)
+        title = "cluster IP" if kind is EntryKind.CLUSTER_IP else f"{kind} {port}"
+        steps.append(Hop(HopKind(kind.value), title, ip, port, status, detail))
+    if any(o.backend for o in delivery.outcomes):
+        steps += h.backend_hops(t.snapshot, delivery.outcomes, protocol)
+    service = frontend.service if frontend else None
+    return t.path(client, entry, service, frontend.port if frontend else None, steps, delivery.outcomes)
+
+
+def _entry_of(t: Tracing, ip: str, port: int, protocol: str) -> tuple[EntryKind, str | None, ClientSpec]:
+    """Which kind of entry an address is, on which node, and who usually asks there."""
+    node = t.snapshot.nodes_by_ip.get(ip)
+    if node is not None:
+        held = [p for p, _ in t.world.host_ports.get((protocol, port), ()) if p.spec.node_name == node]
+        kind = EntryKind.NODE_PORT
+        if (protocol, port) not in t.world.node_ports and (held or t.world.host_ports.get((protocol, port))):
+            kind = EntryKind.HOST_PORT
+        return kind, node, OUTSIDE
+    claimed = t.world.claimed.get(ip)
+    if claimed is not None:
+        return claimed[0], None, ANY_POD if claimed[0] is EntryKind.CLUSTER_IP else OUTSIDE
+    if ip in t.snapshot.pods_by_ip:
+        return EntryKind.DNS, None, ANY_POD
+    return EntryKind.CLUSTER_IP, None, ANY_POD

@@ -1,0 +1,79 @@
+"""The ways into a Service through its load balancer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from svcdoctor.model.service import Service, ServicePort
+from svcdoctor.model.snapshot import canonical_or_none
+from svcdoctor.model.trace import (
+    ClientKind,
+    Entry,
+    EntryKind,
+    Hop,
+    HopKind,
+    Path,
+    Result,
+    Status,
+)
+from svcdoctor.path import hops as h
+from svcdoctor.path.deliver import Delivery, Packet, failed, in_source_ranges, to_frontend
+from svcdoctor.path.tracing import OUTSIDE, Tracing
+from svcdoctor.path.world import Frontend
+
+
+def load_balancer_paths(t: Tracing, service: Service, port: ServicePort) -> list[Path]:
+    points = service.ingress_points
+    if not points:
+        client, _ = t.source(OUTSIDE, 4, None)
+        reason = "the load balancer has no address yet (EXTERNAL-IP <pending>)"
+        outcome = failed(Result.UNKNOWN, reason, "EXT001", Status.WARN)
+        entry = Entry(EntryKind.LOAD_BALANCER, None, None, port.port, port.protocol)
+        hop = Hop(HopKind.LOAD_BALANCER, "load balancer", None, port.port, Status.WARN, reason)
+        return [t.path(client, entry, service, port, [h.client_hop(client), hop], (outcome,))]
+    found = []
+    for point in points:
+        address = canonical_or_none(point.ip) if point.ip else None
+        frontend = Frontend(EntryKind.LOAD_BALANCER, service, port, point.ip_mode != "Proxy")
+        asker = t.request.client
+        if asker is not None and asker.kind is not ClientKind.EXTERNAL and address is not None:
+            found.append(t.fronted(frontend, address, port.port, OUTSIDE, t.request.node))
+        else:
+            families = (6 if ":" in address else 4,) if address else t.families(service)[:1]
+            found += [_balanced(t, frontend, address or point.hostname, family) for family in families]
+    return found
+
+
+def _balanced(t: Tracing, frontend: Frontend, address: str, family: int) -> Path:
+    """From outside through the balancer, which sends to the nodes that pass its health check."""
+    service, port = frontend.service, frontend.port
+    client, source = t.source(OUTSIDE, family, None)
+    direct = replace(frontend, proxied=True)
+    packet = Packet(source, address, port.port, port.protocol)
+    healthy: list[str | None] = [t.request.node]
+    detail = ""
+    if service.external_local and t.request.node is None:
+        endpoints = t.world.endpoints(service, port, family)
+        names = t.snapshot.node_names or tuple(sorted({e.node for e in endpoints if e.node}))
+        healthy = [n for n in names if t.world.choice(service, port, family, n).local]
+        if healthy:
+            detail = f"health checks choose the nodes with an endpoint: {', '.join(map(str, healthy))}"
+    if service.foreign_proxy:
+        reason = f"the label {service.foreign_proxy} keeps kube-proxy away: no rules for this Service"
+        delivery = Delivery((failed(Result.UNKNOWN, reason, "OBJ029", Status.WARN),), direct)
+    elif healthy:
+        deliveries = [to_frontend(t.world, packet, direct, node) for node in healthy]
+        outcomes = tuple(
+            replace(o, probability=o.probability / len(deliveries)) for d in deliveries for o in d.outcomes
+        )
+        delivery = replace(deliveries[0], outcomes=outcomes)
+    else:
+        delivery = to_frontend(t.world, packet, direct, None)
+    entry = Entry(EntryKind.LOAD_BALANCER, t.request.node, address, port.port, port.protocol)
+    path = t.assemble(client, entry, direct, delivery)
+    if detail:
+        steps = tuple(replace(s, detail=detail) if s.kind is HopKind.LOAD_BALANCER else s for s in path.hops)
+        path = replace(path, hops=steps)
+    if source.ip is None and in_source_ranges(service, None) is None:
+        t.notes.append("clients outside loadBalancerSourceRanges are dropped; ask with --from external/IP")
+    return path

@@ -1,0 +1,79 @@
+"""The ways that only DNS makes: headless Services and ExternalName, without a virtual address."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from svcdoctor.model.service import Service, ServicePort
+from svcdoctor.model.trace import (
+    Backend,
+    Entry,
+    EntryKind,
+    Hop,
+    HopKind,
+    Outcome,
+    Path,
+    Result,
+    SourceSeen,
+    Status,
+)
+from svcdoctor.path import hops as h
+from svcdoctor.path.backends import endpoint_outcome
+from svcdoctor.path.deliver import failed
+from svcdoctor.path.endpoints import Endpoint
+from svcdoctor.path.names import full_name
+from svcdoctor.path.tracing import ANY_POD, Tracing
+
+
+def headless_paths(t: Tracing, service: Service, port: ServicePort) -> list[Path]:
+    """DNS answers with the pods' addresses; the client dials the port that it was given, untranslated."""
+    if not t.wants(EntryKind.DNS):
+        return []
+    found = []
+    for family in t.families(service):
+        client, _ = t.source(ANY_POD, family, None)
+        endpoints = [e for e in t.world.endpoints(service, port, family) if e.ready]
+        share = 1.0 / len(endpoints) if endpoints else 0.0
+        outcomes = tuple(_untranslated(t, e, port, share) for e in endpoints)
+        if not outcomes:
+            reason = f"{full_name(service)} has no IPv{family} records: no endpoint is ready"
+            outcomes = (failed(Result.REFUSED, reason),)
+        client_ns = client.name.partition("/")[0] if client.name else service.namespace
+        steps = [h.client_hop(client), h.dns_hop(service, None, client_ns), h.service_hop(service, port)]
+        steps += h.backend_hops(t.snapshot, outcomes, port.protocol)
+        entry = Entry(EntryKind.DNS, None, full_name(service), port.port, port.protocol)
+        found.append(t.path(client, entry, service, port, steps, outcomes))
+    return found
+
+
+def _untranslated(t: Tracing, endpoint: Endpoint, port: ServicePort, share: float) -> Outcome:
+    dialled = replace(endpoint, port=port.port)
+    outcome = endpoint_outcome(t.world, dialled, port, share)
+    if outcome.code == "OBJ013" and dialled.port != endpoint.port:
+        reason = f"{outcome.reason}; targetPort {port.target} does not apply to a headless Service"
+        return replace(outcome, reason=reason, code="OBJ025")
+    return outcome
+
+
+def external_name_path(t: Tracing, service: Service) -> Path:
+    client, _ = t.source(ANY_POD, 4, None)
+    target = service.spec.external_name
+    client_ns = client.name.partition("/")[0] if client.name else service.namespace
+    reason = f"DNS answers with a CNAME to {target}; what answers there is outside the cluster"
+    backend = Backend(host=target or None)
+    outcome = Outcome(Result.UNKNOWN, 1.0, backend, SourceSeen.UNKNOWN, reason, None, Status.OK)
+    steps = [
+        h.client_hop(client),
+        h.dns_hop(service, None, client_ns),
+        Hop(
+            HopKind.SERVICE,
+            f"Service {service.namespace}/{service.name}",
+            None,
+            None,
+            Status.OK,
+            "ExternalName: no proxying, no ports, no endpoints",
+        ),
+        Hop(HopKind.ENDPOINT, f"CNAME {target}", target, None, Status.OK, reason),
+    ]
+    entry = Entry(EntryKind.DNS, None, full_name(service), None, "TCP")
+    return t.path(client, entry, service, None, steps, (outcome,))

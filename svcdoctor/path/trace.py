@@ -1,0 +1,263 @@
+"""``trace(view, request)``: every way of a request, hop by hop.
+
+Theory. The target is resolved to a Service, an Ingress, a workload, a pod or an address. For each entry that
+applies (all that it has, or those asked for with ``via``) a packet is sent through ``deliver`` from the
+client, and what became of it is dressed in hops. Pure: what is missing is noted in the view, for the source
+to fetch or for the report to name.
+
+What may live here: resolving a target. The ways into each kind of target are in the ``*_ways`` modules.
+"""
+
+from __future__ import annotations
+
+from svcdoctor.cluster.selectors import matches_labels
+from svcdoctor.model.errors import SvcdoctorError
+from svcdoctor.model.facts import Kind, Scope
+from svcdoctor.model.pod import Pod
+from svcdoctor.model.request import AddressTarget, ObjectTarget, Request
+from svcdoctor.model.service import Service
+from svcdoctor.model.snapshot import canonical_or_none
+from svcdoctor.model.trace import EntryKind, Path, TargetView, Trace, Verdict, combined
+from svcdoctor.model.workload import Workload
+from svcdoctor.path.address_ways import address_path
+from svcdoctor.path.ingress import host_matches
+from svcdoctor.path.ingress_ways import ingress_paths
+from svcdoctor.path.names import ClusterName, resolve
+from svcdoctor.path.service_ways import service_paths
+from svcdoctor.path.tracing import Tracing
+from svcdoctor.path.view import View
+
+
+def trace(view: View, request: Request, namespace: str) -> Trace:
+    """The whole way of ``request``; ``namespace`` completes short names.
+
+    Raises SvcdoctorError when the question itself cannot be answered: a client or node that does not exist,
+    an outside name. A target that does not exist is an answer: a Trace without paths.
+    """
+    t = Tracing(view, request, namespace)
+    target = request.target
+    if isinstance(target, AddressTarget):
+        found = _address(t, target)
+    elif target.kind == "Service":
+        found = _service(t, target.namespace, target.name, target.port)
+    elif target.kind == "Ingress":
+        found = _ingress(t, target.namespace, target.name, target.host, target.path)
+    elif target.kind == "Pod":
+        found = _pod(t, target)
+    else:
+        found = _workload(t, target)
+    view_target, paths = found
+    verdict = combined(p.verdict for p in paths)
+    if view.lacks_required and verdict is not Verdict.BROKEN:
+        verdict = Verdict.UNKNOWN
+    if not t.snapshot.node_facts and paths:
+        view.lacks(
+            "nodes/*/rules",
+            "not collected",
+            "a snapshot with nodes/NAME/iptables-save.txt or nft.json shows what the nodes really do",
+        )
+    return Trace(
+        verdict,
+        view_target,
+        tuple(paths),
+        unknowns=view.missing,
+        notes=tuple(dict.fromkeys(t.notes)),
+        services=tuple(t.services),
+        needs=view.needs,
+    )
+
+
+Found = tuple[TargetView, list[Path]]
+
+
+def _service(t: Tracing, namespace: str, name: str, port: str | None) -> Found:
+    scope = Scope(namespace, name=name)
+    t.view.complete(Kind.SERVICE, scope, required=True)
+    t.prefetch(namespace, name)
+    service = t.snapshot.service(namespace, name)
+    if service is None:
+        return TargetView("Service", namespace, name), []
+    return _view(service), service_paths(t, service, port)
+
+
+def _view(service: Service) -> TargetView:
+    ports = tuple(p.name or str(p.port) for p in service.ports)
+    return TargetView("Service", service.namespace, service.name, ports)
+
+
+def _ingress(t: Tracing, namespace: str, name: str, host: str | None, path: str | None) -> Found:
+    t.view.complete(Kind.INGRESS, Scope(namespace, name=name), required=True)
+    t.view.complete(Kind.NODE)
+    paths = ingress_paths(t, namespace, name, host, path)
+    return TargetView("Ingress", namespace, name), paths
+
+
+def _pod(t: Tracing, target: ObjectTarget) -> Found:
+    """A pod's own address, and its hostPorts."""
+    scope = Scope(target.namespace, name=target.name)
+    t.view.complete(Kind.POD, scope, required=True)
+    t.view.complete(Kind.NODE)
+    pod = t.snapshot.pod(target.namespace, target.name)
+    view = TargetView("Pod", target.namespace, target.name)
+    if pod is None:
+        return view, []
+    declared = [p for c in pod.serving_containers for p in c.ports or ()]
+    protocol = t.request.protocol
+    numbers = _pod_ports(pod, target.port, protocol)
+    paths = []
+    for ip in pod.ips:
+        family = 6 if ":" in ip else 4
+        canonical = canonical_or_none(ip)
+        if canonical is None or t.request.family not in (None, family) or pod.spec.host_network:
+            continue
+        if t.wants(EntryKind.DNS):
+            paths += [address_path(t, canonical, number, proto) for number, proto in numbers]
+    for port in declared:
+        if (
+            port.host_port
+            and (port.container_port, port.protocol) in numbers
+            and t.wants(EntryKind.HOST_PORT)
+        ):
+            for address in _host_addresses(t, pod):
+                paths.append(address_path(t, address, port.host_port, port.protocol))
+            t.notes.append(
+                f"hostPort {port.host_port} is forwarded to the pod by the node's packet rules (CNI port "
+                f"mapping): no process listens on it, so lsof and ss show nothing on {port.host_port}"
+            )
+    if not paths and not pod.ips:
+        t.notes.append(f"pod {pod.namespace}/{pod.name} has no address yet (phase {pod.status.phase})")
+    return view, paths
+
+
+def _pod_ports(pod: Pod, port: str | None, protocol: str | None) -> list[tuple[int, str]]:
+    declared = [
+        (p.container_port, p.protocol, p.name)
+        for c in pod.serving_containers
+        for p in c.ports or ()
+        if protocol in (None, p.protocol)
+    ]
+    if port is None:
+        if not declared:
+            raise SvcdoctorError(
+                f"pod/{pod.name}: its containers declare no port; name one (pod/{pod.name}:8080)"
+            )
+        return [(number, proto) for number, proto, _ in declared]
+    if port.isdecimal():
+        named = [(n, proto) for n, proto, _ in declared if n == int(port)]
+        return named or [(int(port), protocol or "TCP")]
+    named = [(n, proto) for n, proto, name in declared if name == port]
+    if not named:
+        names = ", ".join(f"{name or '-'} {n}/{proto}" for n, proto, name in declared) or "none"
+        raise SvcdoctorError(f"pod/{pod.name}:{port}: no such port (it declares {names})")
+    return named
+
+
+def _host_addresses(t: Tracing, pod: Pod) -> list[str]:
+    node = t.snapshot.node(pod.spec.node_name)
+    texts = node.addresses("InternalIP") if node else ((pod.status.host_ip,) if pod.status.host_ip else ())
+    return [c for a in texts if (c := canonical_or_none(a)) is not None]
+
+
+def _workload(t: Tracing, target: ObjectTarget) -> Found:
+    """Every Service that selects the workload's pods."""
+    kind = Kind(target.kind) if target.kind in set(Kind) else None
+    view = TargetView(target.kind, target.namespace, target.name)
+    if kind is None:
+        raise SvcdoctorError(f"{target.kind}/{target.name}: this kind cannot be traced; trace its Service")
+    t.view.complete(kind, Scope(target.namespace, name=target.name), required=True)
+    complete = t.view.complete(Kind.SERVICE, Scope(target.namespace), required=True)
+    workload = t.snapshot.find(kind, target.namespace, target.name, Workload)
+    if workload is None:
+        return view, []
+    labels = workload.template_labels
+    services = [
+        s
+        for s in t.snapshot.services
+        if s.namespace == target.namespace and s.spec.selector and matches_labels(s.spec.selector, labels)
+    ]
+    if complete and not services:
+        t.notes.append(f"no Service in {target.namespace} selects the pods of {target.kind} {target.name}")
+    return view, [p for s in services for p in service_paths(t, s, target.port)]
+
+
+def _address(t: Tracing, target: AddressTarget) -> Found:
+    """A URL, ``HOST:PORT``, IP or name, asked the other way round."""
+    protocol = t.request.protocol or "TCP"
+    ip = canonical_or_none(target.host)
+    everything = t.view.complete(Kind.SERVICE, required=True)
+    t.view.complete(Kind.NODE)
+    t.view.complete(Kind.POD)
+    t.view.complete(Kind.ENDPOINT_SLICE)
+    if ip is None:
+        ip = _node_named(t, target.host)
+    if ip is not None:
+        if target.port is None:
+            raise SvcdoctorError(f"{target.host}: no port; say {target.host}:PORT")
+        path = address_path(t, ip, target.port, protocol)
+        return _view_of_address(t, ip, target.port, protocol), [path]
+    for service in t.snapshot.services:
+        for point in service.ingress_points:
+            if point.hostname and point.hostname.lower() == target.host.lower():
+                return _view(service), service_paths(t, service, str(target.port) if target.port else None)
+    name = resolve(t.snapshot, target.host, t.namespace)
+    if t.view.complete(Kind.INGRESS) and (
+        name is None or not t.snapshot.service(name.namespace, name.service)
+    ):
+        for ingress in t.snapshot.of(Kind.INGRESS):
+            if any(r.host and host_matches(r.host, target.host) for r in ingress.spec.rules or ()):
+                return _ingress(t, ingress.namespace, ingress.name, target.host, target.path or "/")
+    if name is None:
+        if not everything:
+            return TargetView("Service", t.namespace, target.host), []
+        raise SvcdoctorError(
+            f"{target.host}: no name of this cluster (SERVICE.NAMESPACE, an Ingress host, a node's name)"
+        )
+    return _named(t, target, name)
+
+
+def _node_named(t: Tracing, host: str) -> str | None:
+    for node in t.snapshot.nodes:
+        names = {node.name, *node.addresses("Hostname", "InternalDNS", "ExternalDNS")}
+        if host in names:
+            ips = [c for a in node.addresses() if (c := canonical_or_none(a)) is not None]
+            return next(iter(ips), None)
+    return None
+
+
+def _named(t: Tracing, target: AddressTarget, name: ClusterName) -> Found:
+    if name.pod_ip is not None:
+        port = target.port or 80
+        path = address_path(t, name.pod_ip, port, t.request.protocol or "TCP")
+        return _view_of_address(t, name.pod_ip, port, "TCP"), [path]
+    if name.host is not None:
+        t.notes.append(f"{name.fqdn} is one pod's record of the headless Service {name.service}")
+    if not t.request.via:
+        t.inside_only = True
+    return _service(t, name.namespace, name.service, str(target.port) if target.port else None)
+
+
+def _view_of_address(t: Tracing, ip: str, port: int, protocol: str) -> TargetView:
+    """The object behind an address, as the target of the report."""
+    view = _object_at(t, ip, port, protocol)
+    if view.kind == "Service":
+        t.services[view.namespace, view.name] = None
+    return view
+
+
+def _object_at(t: Tracing, ip: str, port: int, protocol: str) -> TargetView:
+    frontend = t.world.frontends.get((ip, protocol, port))
+    if frontend is None and ip in t.snapshot.nodes_by_ip:
+        frontend = t.world.node_ports.get((protocol, port))
+    if frontend is not None:
+        return _view(frontend.service)
+    claimed = t.world.claimed.get(ip)
+    if claimed is not None:
+        return _view(claimed[1])
+    node = t.snapshot.nodes_by_ip.get(ip)
+    if node is not None:
+        for pod, held in t.world.host_ports.get((protocol, port), ()):
+            if pod.spec.node_name == node:
+                return TargetView("Pod", pod.namespace, pod.name, (held.name or str(held.container_port),))
+        return TargetView("Node", "", node)
+    pods = t.snapshot.pods_by_ip.get(ip, ())
+    return TargetView("Pod", pods[0].namespace, pods[0].name) if pods else TargetView("Address", "", ip)

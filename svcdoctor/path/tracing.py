@@ -1,0 +1,172 @@
+"""One question being traced: its client, its packets, and how a path is put together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from svcdoctor.model.facts import Kind, Scope, selector_scope
+from svcdoctor.model.request import ClientSpec, Request
+from svcdoctor.model.service import Service, ServicePort
+from svcdoctor.model.trace import (
+    Basis,
+    Client,
+    ClientKind,
+    Entry,
+    EntryKind,
+    Hop,
+    HopKind,
+    Outcome,
+    Path,
+    Result,
+    Status,
+    verdict_of,
+)
+from svcdoctor.path import hops as h
+from svcdoctor.path.clients import client_of, node_address, source_of
+from svcdoctor.path.deliver import Delivery, Packet, Source, failed, to_frontend
+from svcdoctor.path.view import View
+from svcdoctor.path.world import Frontend, World
+
+ANY_POD = ClientSpec(ClientKind.POD)
+OUTSIDE = ClientSpec(ClientKind.EXTERNAL)
+SERVICE_LABEL = "kubernetes.io/service-name"
+_FAMILIES = {"IPv4": 4, "IPv6": 6}
+
+
+class Tracing:
+    """One question to one Snapshot. ``namespace`` is the client's, for short names."""
+
+    def __init__(self, view: View, request: Request, namespace: str) -> None:
+        self.view = view
+        self.snapshot = view.snapshot
+        self.world = World(view.snapshot)
+        self.request = request
+        self.namespace = namespace
+        self.notes: list[str] = []
+        self.services: dict[tuple[str, str], None] = {}
+        self.inside_only = False  # a DNS name was asked: nodePorts are another question
+
+    def wants(self, kind: EntryKind) -> bool:
+        """Whether paths by this entry were asked for: all are, unless ``via`` or a DNS name says less."""
+        if self.inside_only:
+            return kind in (EntryKind.CLUSTER_IP, EntryKind.DNS)
+        return not self.request.via or kind in self.request.via
+
+    def prefetch(self, namespace: str, name: str) -> None:
+        """Notes what a trace of this Service will surely need, before the Service itself is known."""
+        if self.snapshot.service(namespace, name) is None:
+            self.view.complete(Kind.ENDPOINT_SLICE, Scope(namespace, ((SERVICE_LABEL, name),)))
+            self.view.complete(Kind.NODE)
+            self.view.complete(Kind.INGRESS, Scope(namespace))
+
+    def families(self, service: Service) -> tuple[int, ...]:
+        named = service.spec.ip_families or tuple(
+            "IPv6" if ":" in ip else "IPv4" for ip in service.cluster_ips
+        )
+        found = tuple(_FAMILIES[f] for f in named if f in _FAMILIES) or (4,)
+        wanted = self.request.family
+        return found if wanted is None else tuple(f for f in found if f == wanted)
+
+    def source(self, default: ClientSpec, family: int, node: str | None) -> tuple[Client, Source]:
+        spec = self.request.client or default
+        source = source_of(self.view, spec, self.namespace, family)
+        if spec.kind is ClientKind.POD and spec.name is None:
+            source = replace(source, node=node)
+        return client_of(spec, source, self.namespace), source
+
+    def fronted(
+        self,
+        frontend: Frontend,
+        address: str | None,
+        number: int,
+        default: ClientSpec,
+        node: str | None,
+        kind: EntryKind | None = None,
+        family: int | None = None,
+    ) -> Path:
+        """The path through one frontend; ``node`` is the entry's node, or the client's for a cluster IP."""
+        service, port = frontend.service, frontend.port
+        family = family or (6 if address is not None and ":" in address else 4)
+        client, source = self.source(default, family, node)
+        inside = frontend.kind is EntryKind.CLUSTER_IP
+        packet = Packet(
+            source,
+            address or ("::" if family == 6 else "0.0.0.0"),
+            number,
+            port.protocol,
+            None if inside else node,
+        )
+        at = node if frontend.kind is EntryKind.NODE_PORT else source.node or (None if inside else node)
+        if service.foreign_proxy:
+            reason = f"the label {service.foreign_proxy} keeps kube-proxy away: no rules for this Service"
+            delivery = Delivery((failed(Result.UNKNOWN, reason, "OBJ029", Status.WARN),), frontend, at)
+        else:
+            delivery = to_frontend(self.world, packet, frontend, at)
+        entry_node = node if node is not None or not inside else source.node
+        known = self.snapshot.node(entry_node) if entry_node and not inside else None
+        if known is not None and not known.ready:
+            delivery = replace(delivery, outcomes=tuple(map(_doubtful, delivery.outcomes)))
+        entry = Entry(kind or frontend.kind, entry_node, address, number, port.protocol)
+        return self.assemble(client, entry, frontend, delivery)
+
+    def assemble(self, client: Client, entry: Entry, frontend: Frontend, delivery: Delivery) -> Path:
+        service, port = frontend.service, frontend.port
+        steps = [h.client_hop(client)]
+        if frontend.kind is EntryKind.CLUSTER_IP:
+            if client.kind is ClientKind.POD:
+                client_ns = client.name.partition("/")[0] if client.name else service.namespace
+                steps.append(h.dns_hop(service, entry.address, client_ns))
+            steps.append(Hop(HopKind.CLUSTER_IP, "cluster IP", entry.address, entry.port))
+        elif frontend.kind is EntryKind.NODE_PORT:
+            steps.append(h.node_hop(self.snapshot, entry.node, entry.address))
+            steps.append(Hop(HopKind.NODE_PORT, f"nodePort {port.node_port}", entry.address, port.node_port))
+        else:
+            hop = HopKind.LOAD_BALANCER if frontend.kind is EntryKind.LOAD_BALANCER else HopKind.EXTERNAL_IP
+            title = "load balancer" if hop is HopKind.LOAD_BALANCER else "external IP"
+            steps.append(Hop(hop, title, entry.address, entry.port))
+            if entry.node is not None:
+                steps.append(
+                    h.node_hop(self.snapshot, entry.node, node_address(self.snapshot, entry.node, 4))
+                )
+        steps.append(h.service_hop(service, port))
+        steps.append(h.policy_hop(service, frontend.kind, delivery))
+        steps += h.backend_hops(self.snapshot, delivery.outcomes, port.protocol)
+        return self.path(client, entry, service, port, steps, delivery.outcomes)
+
+    def path(
+        self,
+        client: Client,
+        entry: Entry,
+        service: Service | None,
+        port: ServicePort | None,
+        steps: list[Hop],
+        outcomes: tuple[Outcome, ...],
+    ) -> Path:
+        verdict = verdict_of(o.status for o in outcomes)
+        view = h.port_view(service, port, outcomes) if service is not None and port is not None else None
+        return Path(client, entry, view, verdict, Basis.OBJECTS, tuple(steps), outcomes)
+
+    def ask_for(self, service: Service) -> None:
+        """Notes what a trace of this Service needs and does not have."""
+        ns = service.namespace
+        self.services[ns, service.name] = None
+        view = self.view
+        if service.type == "ExternalName":
+            return
+        slices = Scope(ns, ((SERVICE_LABEL, service.name),))
+        if not view.complete(Kind.ENDPOINT_SLICE, slices) and view.snapshot.why_unknown(
+            Kind.ENDPOINT_SLICE, slices
+        ):
+            old = Scope(ns, name=service.name)
+            if not view.complete(Kind.ENDPOINTS, old):
+                view.complete(Kind.ENDPOINT_SLICE, slices, required=True)
+        if service.spec.selector:
+            view.complete(Kind.POD, selector_scope(ns, service.spec.selector), required=True)
+        view.complete(Kind.NODE)
+
+
+def _doubtful(outcome: Outcome) -> Outcome:
+    """The same outcome through a node that is NotReady: it may not arrive there at all."""
+    if outcome.status is not Status.OK:
+        return outcome
+    return replace(outcome, status=Status.WARN, code="NOD009")
