@@ -1,0 +1,88 @@
+"""``diagnose``: the trace and its findings together, the one answer that commands render.
+
+The source refills the Snapshot with what the trace or a check lacked, three times at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+# Importing the families registers their checks, in the order in which root causes are looked for.
+from svcdoctor.checks import external, policies, ports, readiness, selection, services  # noqa: F401
+from svcdoctor.checks.registry import Case, run
+from svcdoctor.model.facts import Need
+from svcdoctor.model.finding import Finding, Severity
+from svcdoctor.model.request import Request
+from svcdoctor.model.snapshot import Snapshot
+from svcdoctor.model.trace import Outcome, Path, Result, Trace, Verdict
+from svcdoctor.path.trace import trace
+from svcdoctor.path.view import View
+
+ROUNDS = 4  # the first answer and three refills
+
+
+class Source(Protocol):
+    """Where facts come from: an empty or full Snapshot, and more on request."""
+
+    def snapshot(self) -> Snapshot: ...
+
+    def refill(self, snapshot: Snapshot, needs: tuple[Need, ...]) -> Snapshot: ...
+
+
+def diagnose(source: Source, request: Request, namespace: str) -> Trace:
+    """The trace of ``request`` with its findings, root cause first. Raises SvcdoctorError."""
+    snapshot = source.snapshot()
+    for _ in range(ROUNDS):
+        answer = answer_once(snapshot, request, namespace)
+        if not answer.needs:
+            return answer
+        refilled = source.refill(snapshot, answer.needs)
+        if refilled is snapshot:
+            return answer
+        snapshot = refilled
+    return answer
+
+
+def answer_once(snapshot: Snapshot, request: Request, namespace: str) -> Trace:
+    """The answer from what this Snapshot holds; what it lacked is in the Trace's ``needs``."""
+    view = View(snapshot)
+    traced = trace(view, request, namespace)
+    findings = run(Case(view, traced))
+    paths = tuple(_with_cause(p, findings) for p in traced.paths)
+    return replace(
+        traced,
+        paths=paths,
+        findings=findings,
+        verdict=_verdict(traced, findings, view),
+        unknowns=view.missing,
+        needs=view.needs,
+    )
+
+
+def _with_cause(path: Path, findings: tuple[Finding, ...]) -> Path:
+    """The path with the root cause's code on the outcomes that have no code of their own."""
+    cause = next((f.code for f in findings if f.severity is Severity.ERROR), None)
+    if cause is None or not any(_unexplained(o) for o in path.outcomes):
+        return path
+    return replace(
+        path, outcomes=tuple(replace(o, code=cause) if _unexplained(o) else o for o in path.outcomes)
+    )
+
+
+def _unexplained(outcome: Outcome) -> bool:
+    return outcome.code is None and outcome.result in (Result.REFUSED, Result.DROPPED)
+
+
+def _verdict(traced: Trace, findings: tuple[Finding, ...], view: View) -> Verdict:
+    """The paths' verdict, and what findings make of it: an error is never healthy."""
+    severities = {f.severity for f in findings}
+    if not traced.paths:
+        if Severity.ERROR in severities:
+            return Verdict.BROKEN
+        return Verdict.UNKNOWN
+    if view.lacks_required and traced.verdict is not Verdict.BROKEN:
+        return Verdict.UNKNOWN
+    if traced.verdict is Verdict.HEALTHY and severities & {Severity.ERROR, Severity.WARNING}:
+        return Verdict.DEGRADED
+    return traced.verdict

@@ -1,0 +1,339 @@
+"""OBJ010 to OBJ016, OBJ025, NOD010: the ports between the Service and its pods."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from svcdoctor.checks.registry import Case, Raised, check, listed, pod_subject, subject
+from svcdoctor.cluster.nearmiss import near_names
+from svcdoctor.model.finding import Severity
+from svcdoctor.model.pod import ContainerPort, Pod
+from svcdoctor.model.service import Service, ServicePort
+from svcdoctor.model.trace import Outcome
+
+
+def _declared(pod: Pod) -> list[ContainerPort]:
+    return [p for c in pod.serving_containers for p in c.ports or ()]
+
+
+def _named_ports(case: Case) -> Iterator[tuple[Service, ServicePort, str, tuple[Pod, ...]]]:
+    """Service ports whose targetPort is a name, with the pods that must resolve it."""
+    for service in case.services:
+        pods = tuple(p for p in case.selected(service) if not p.terminating)
+        for port in service.ports:
+            if isinstance(port.target, str) and not port.target.isdecimal() and pods:
+                yield service, port, port.target, pods
+
+
+def _words(ports: list[ContainerPort]) -> str:
+    return listed(f"{p.name or '-'} {p.container_port}/{p.protocol}" for p in ports) or "none"
+
+
+def _patch_target(service: Service, port: ServicePort, target: int | str) -> str:
+    index = service.ports.index(port)
+    patch = [{"op": "replace", "path": f"/spec/ports/{index}/targetPort", "value": target}]
+    body = json.dumps(patch, separators=(",", ":"))
+    return f"kubectl -n {service.namespace} patch svc {service.name} --type=json -p '{body}'"
+
+
+@check(
+    "OBJ010",
+    "Named targetPort exists in no selected pod",
+    Severity.ERROR,
+    meaning=(
+        "The targetPort is a name, and no container of the selected pods has a port of that name: the "
+        "EndpointSlice has no port, and connections are refused."
+    ),
+    look="kubectl get pods -l SELECTOR -o jsonpath='{.items[*].spec.containers[*].ports}'",
+)
+def name_in_no_pod(case: Case) -> Iterator[Raised]:
+    for service, port, name, pods in _named_ports(case):
+        declared = {(p.name, p.container_port, p.protocol): p for pod in pods for p in _declared(pod)}
+        if any(p.name == name for p in declared.values()):
+            continue
+        offered = list(declared.values())
+        near = near_names(name, (p.name for p in offered if p.name))
+        fitting = [p for p in offered if p.protocol == port.protocol]
+        if near:
+            fix = _patch_target(service, port, near[0])
+        elif len(fitting) == 1:
+            fix = _patch_target(service, port, fitting[0].name or fitting[0].container_port)
+        else:
+            fix = f"kubectl -n {service.namespace} edit svc {service.name}"
+        yield Raised(
+            (subject(service),),
+            (
+                f"targetPort {name!r} of port {port.name or port.port}: no container port has this name",
+                f"the {len(pods)} selected pods declare: {_words(offered)}",
+                *((f"near: {listed(near)}",) if near else ()),
+            ),
+            "A named targetPort is looked up among the container ports of each pod; this name is not there.",
+            fix,
+        )
+
+
+@check(
+    "OBJ011",
+    "Named targetPort exists with another protocol",
+    Severity.ERROR,
+    meaning="The containers name this port, but for another protocol; name and protocol must both fit.",
+    look="kubectl get pods -l SELECTOR -o jsonpath='{.items[*].spec.containers[*].ports}'",
+)
+def name_with_other_protocol(case: Case) -> Iterator[Raised]:
+    for service, port, name, pods in _named_ports(case):
+        same = [p for pod in pods for p in _declared(pod) if p.name == name]
+        others = sorted({p.protocol for p in same})
+        if same and port.protocol not in others:
+            index = service.ports.index(port)
+            patch = [{"op": "replace", "path": f"/spec/ports/{index}/protocol", "value": others[0]}]
+            body = json.dumps(patch, separators=(",", ":"))
+            yield Raised(
+                (subject(service),),
+                (
+                    f"the Service port {port.name or port.port} is {port.protocol}",
+                    f"the container port {name} ({same[0].container_port}) is {listed(others)}",
+                ),
+                f"No container port is named {name} for {port.protocol}, so the port has no endpoints.",
+                f"kubectl -n {service.namespace} patch svc {service.name} --type=json -p '{body}'",
+            )
+
+
+@check(
+    "OBJ012",
+    "Named targetPort is missing on some pods",
+    Severity.WARNING,
+    meaning="Some of the selected pods have no port of this name: they get no traffic on it.",
+    look="kubectl get endpointslices -l kubernetes.io/service-name=NAME -o wide",
+)
+def name_in_some_pods(case: Case) -> Iterator[Raised]:
+    for service, port, name, pods in _named_ports(case):
+        having = [
+            pod for pod in pods if any(p.name == name and p.protocol == port.protocol for p in _declared(pod))
+        ]
+        lacking = [pod for pod in pods if pod not in having]
+        if having and lacking:
+            yield Raised(
+                (subject(service), *(pod_subject(p) for p in lacking[:5])),
+                (
+                    f"{len(having)} of {len(pods)} pods have a port named {name}: "
+                    f"{listed((p.name for p in having), 3)}",
+                    f"without it: {listed(p.name for p in lacking)}, which declare {_words(_declared(lacking[0]))}",
+                ),
+                f"Only the pods that name the port {name} are endpoints of port {port.name or port.port}.",
+                f"kubectl -n {service.namespace} get pods "
+                f"-l {','.join(f'{k}={v}' for k, v in (service.spec.selector or {}).items())} "
+                "-o custom-columns=NAME:.metadata.name,PORTS:.spec.containers[*].ports[*].name",
+            )
+
+
+@check(
+    "OBJ013",
+    "Numeric targetPort is declared by no container",
+    Severity.WARNING,
+    meaning=(
+        "The containers declare ports, but not this one. Declarations are documentation only, so it may "
+        "still work; usually it is a wrong number and connections are refused."
+    ),
+    look="kubectl exec POD -- cat /proc/net/tcp (listening sockets)",
+)
+def number_not_declared(case: Case) -> Iterator[Raised]:
+    for service in case.services:
+        for port in service.ports:
+            target = port.target
+            if not isinstance(target, int) or service.headless:
+                continue
+            pods = [p for p in case.selected(service) if _declared(p)]
+            lacking = [p for p in pods if not any(d.container_port == target for d in _declared(p))]
+            if not lacking:
+                continue
+            offered = {(d.container_port, d.protocol): d for p in lacking for d in _declared(p)}
+            fitting = [d for d in offered.values() if d.protocol == port.protocol]
+            fix = (
+                _patch_target(service, port, fitting[0].container_port)
+                if len(fitting) == 1
+                else f"kubectl -n {service.namespace} edit svc {service.name}"
+            )
+            yield Raised(
+                (subject(service), *(pod_subject(p) for p in lacking[:5])),
+                (
+                    f"targetPort {target} of port {port.name or port.port}",
+                    f"{len(lacking)} pods declare only {_words(list(offered.values()))}",
+                ),
+                f"If nothing listens on {target}, the pods refuse the connection.",
+                fix,
+            )
+
+
+@check(
+    "OBJ014",
+    "targetPort is a quoted number",
+    Severity.ERROR,
+    meaning=(
+        "A targetPort written as a string is a port's name, and a name must hold a letter: the API server "
+        "rejects the manifest."
+    ),
+    look="grep -n 'targetPort: \"' manifest.yaml",
+)
+def quoted_number(case: Case) -> Iterator[Raised]:
+    for service in case.services:
+        for port in service.ports:
+            if isinstance(port.target_port, str) and port.target_port.isdecimal():
+                yield Raised(
+                    (subject(service),),
+                    (f'targetPort is the string "{port.target_port}", not the number {port.target_port}',),
+                    "The API server answers: must contain at least one letter (a-z). Remove the quotes.",
+                    f"targetPort: {port.target_port}",
+                )
+
+
+def _pods_of(outcomes: list[Outcome]) -> list[str]:
+    return list(dict.fromkeys(o.backend.pod for o in outcomes if o.backend and o.backend.pod))
+
+
+@check(
+    "OBJ015",
+    "Service protocol differs from the application's",
+    Severity.ERROR,
+    meaning=(
+        "The containers declare this port number for another protocol than the Service's: a TCP connection "
+        "to a UDP server is refused, a UDP datagram to a TCP server is lost."
+    ),
+    look="kubectl get svc NAME -o wide; kubectl get pods -o jsonpath='{..ports}'",
+    explains=("OBJ013",),
+)
+def protocol_differs(case: Case) -> Iterator[Raised]:
+    for service in case.services:
+        for port in service.ports:
+            pods = case.selected(service)
+            wrong = [
+                (pod, d)
+                for pod in pods
+                for d in _declared(pod)
+                if port.target in (d.container_port, d.name)
+                and isinstance(port.target, int)
+                and d.protocol != port.protocol
+                and not any(
+                    e.container_port == d.container_port and e.protocol == port.protocol
+                    for e in _declared(pod)
+                )
+            ]
+            if wrong and len(wrong) == len(pods):
+                pod, declared = wrong[0]
+                index = service.ports.index(port)
+                patch = [
+                    {"op": "replace", "path": f"/spec/ports/{index}/protocol", "value": declared.protocol}
+                ]
+                body = json.dumps(patch, separators=(",", ":"))
+                yield Raised(
+                    (subject(service), *(pod_subject(p) for p, _ in wrong[:3])),
+                    (
+                        f"Service port {port.name or port.port} is {port.protocol}, targetPort {port.target}",
+                        f"pod {pod.name} declares {declared.container_port}/{declared.protocol} only",
+                    ),
+                    f"The Service forwards {port.protocol}; the application speaks {declared.protocol}.",
+                    f"kubectl -n {service.namespace} patch svc {service.name} --type=json -p '{body}'",
+                )
+
+
+@check(
+    "OBJ016",
+    "The wrong port was asked",
+    Severity.ERROR,
+    meaning=(
+        "The Service answers on its own ports only. A targetPort belongs to the pod, a nodePort to the "
+        "node's addresses, a port to the cluster IP."
+    ),
+    look="kubectl get svc NAME (PORT(S) is port:nodePort)",
+)
+def wrong_port_asked(case: Case) -> Iterator[Raised]:
+    asked = [
+        (p.entry.address, p.entry.port, p.entry.protocol)
+        for p in case.trace.paths
+        if any(o.code == "OBJ016" for o in p.outcomes)
+    ]
+    for service in case.services:
+        for address, number, protocol in dict.fromkeys(asked):
+            right = ", ".join(f"{p.port}/{p.protocol}" for p in service.ports) or "none"
+            evidence = [f"asked: {address}:{number}/{protocol}", f"ports of the Service: {right}"]
+            better = service.ports[0].port if service.ports else number
+            explanation = f"Service {service.name} has no port {number}/{protocol}."
+            for p in service.ports:
+                if number in (p.target, p.node_port, p.port):
+                    better = p.port
+                if number == p.target and number != p.port:
+                    explanation = f"{number} is the pods' targetPort; the cluster IP answers on {p.port}."
+                elif number == p.node_port:
+                    explanation = (
+                        f"{number} is the nodePort: it answers on the nodes' addresses; the cluster IP "
+                        f"answers on {p.port}."
+                    )
+                elif number == p.port and protocol != p.protocol:
+                    explanation = f"Port {number} is {p.protocol}, not {protocol}."
+            fix = f"kubectl svcdoctor trace svc/{service.name}:{better} -n {service.namespace}"
+            yield Raised((subject(service),), tuple(evidence), explanation, fix)
+
+
+@check(
+    "OBJ025",
+    "A headless Service does not translate ports",
+    Severity.WARNING,
+    meaning=(
+        "DNS answers with the pods' own addresses, so clients reach the pods at the port that they dial: the "
+        "targetPort is used in SRV records only."
+    ),
+    look="kubectl get svc NAME -o jsonpath='{.spec.clusterIP} {.spec.ports}'",
+)
+def headless_port(case: Case) -> Iterator[Raised]:
+    for service in case.services:
+        if not service.headless:
+            continue
+        outcomes = case.outcomes("OBJ025")
+        for port in service.ports:
+            mine = [o for o in outcomes if o.backend and o.backend.port == port.port]
+            if mine and port.target != port.port:
+                yield Raised(
+                    (subject(service),),
+                    (
+                        "clusterIP is None",
+                        f"port {port.port}, targetPort {port.target}: clients dial {port.port} on the pods",
+                        f"{len(_pods_of(mine))} pods do not declare {port.port}",
+                    ),
+                    f"Nothing translates {port.port} to {port.target}: clients must dial the pods' port, which "
+                    f"SRV records give, or the Service's port must equal it.",
+                    f"kubectl -n {service.namespace} patch svc {service.name} --type=json -p "
+                    + "'"
+                    + json.dumps(
+                        [
+                            {
+                                "op": "replace",
+                                "path": f"/spec/ports/{service.ports.index(port)}/port",
+                                "value": port.target,
+                            }
+                        ],
+                        separators=(",", ":"),
+                    )
+                    + "'",
+                )
+
+
+@check(
+    "NOD010",
+    "The application seems bound to 127.0.0.1",
+    Severity.ERROR,
+    meaning=(
+        "An application that listens on loopback answers kubectl port-forward, which dials localhost inside "
+        "the pod, and refuses every connection to the pod's address."
+    ),
+    look="kubectl exec POD -- cat /proc/net/tcp (0100007F is 127.0.0.1)",
+)
+def bound_to_loopback(case: Case) -> Iterator[Raised]:
+    outcomes = case.outcomes("NOD010")
+    if outcomes:
+        pods = _pods_of(outcomes)
+        yield Raised(
+            tuple(f"Pod/{p}" for p in pods[:5]),
+            tuple(dict.fromkeys(o.reason for o in outcomes)),
+            "Its own settings bind it to loopback, and no readiness probe proves otherwise.",
+            "bind the application to 0.0.0.0 (or ::) instead of 127.0.0.1",
+        )
