@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Protocol
 
 # Importing the families registers their checks, in the order in which root causes are looked for.
-from svcdoctor.checks import external, policies, ports, readiness, selection, services  # noqa: F401
+from svcdoctor.checks import external, policies, ports, readiness, rejected, selection, services  # noqa: F401
 from svcdoctor.checks.registry import Case, run
-from svcdoctor.model.facts import Need
+from svcdoctor.cluster.wouldbe import is_placeholder
+from svcdoctor.model.facts import EVERYTHING, Kind, Need
 from svcdoctor.model.finding import Finding, Severity
 from svcdoctor.model.request import Request
 from svcdoctor.model.snapshot import Snapshot
@@ -19,6 +20,7 @@ from svcdoctor.model.trace import Outcome, Path, Result, Trace, Verdict
 from svcdoctor.path.trace import trace
 from svcdoctor.path.view import View
 
+REJECTED = frozenset({"OBJ014", "OBJ032"})  # the API server would not take the manifest
 ROUNDS = 4  # the first answer and three refills
 
 
@@ -44,12 +46,33 @@ def diagnose(source: Source, request: Request, namespace: str) -> Trace:
     return answer
 
 
+def whole(source: Source) -> Snapshot:
+    """Everything that batch questions may ask about, in one Snapshot."""
+    snapshot = source.snapshot()
+    kinds = (Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.POD, Kind.NODE, Kind.SERVICE_CIDR)
+    needs = tuple(
+        Need(k, EVERYTHING) for k in kinds if not snapshot.knows(k) and snapshot.why_unknown(k) is None
+    )
+    return source.refill(snapshot, needs) if needs else snapshot
+
+
+def exit_code(answer: Trace, fail_on: str) -> int:
+    """The process's exit code: 1 from severity ``fail_on`` on (it wins over 3), 3 when undetermined, else 0."""
+    if fail_on != "never":
+        worst = {Severity.ERROR} if fail_on == "error" else {Severity.ERROR, Severity.WARNING}
+        if answer.verdict is Verdict.BROKEN or any(f.severity in worst for f in answer.findings):
+            return 1
+    return 3 if answer.verdict is Verdict.UNKNOWN else 0
+
+
 def answer_once(snapshot: Snapshot, request: Request, namespace: str) -> Trace:
     """The answer from what this Snapshot holds; what it lacked is in the Trace's ``needs``."""
     view = View(snapshot)
     traced = trace(view, request, namespace)
     findings = run(Case(view, traced))
     paths = tuple(_with_cause(p, findings) for p in traced.paths)
+    if snapshot.would_be:
+        paths = tuple(map(_without_placeholders, paths))
     return replace(
         traced,
         paths=paths,
@@ -70,6 +93,23 @@ def _with_cause(path: Path, findings: tuple[Finding, ...]) -> Path:
     )
 
 
+def _without_placeholders(path: Path) -> Path:
+    """The path without the addresses that would-be objects do not have yet."""
+
+    def real(address: str | None) -> str | None:
+        return None if is_placeholder(address) else address
+
+    return replace(
+        path,
+        entry=replace(path.entry, address=real(path.entry.address)),
+        hops=tuple(replace(h, address=real(h.address)) for h in path.hops),
+        outcomes=tuple(
+            replace(o, backend=replace(o.backend, ip=real(o.backend.ip))) if o.backend else o
+            for o in path.outcomes
+        ),
+    )
+
+
 def _unexplained(outcome: Outcome) -> bool:
     return outcome.code is None and outcome.result in (Result.REFUSED, Result.DROPPED)
 
@@ -77,6 +117,8 @@ def _unexplained(outcome: Outcome) -> bool:
 def _verdict(traced: Trace, findings: tuple[Finding, ...], view: View) -> Verdict:
     """The paths' verdict, and what findings make of it: an error is never healthy."""
     severities = {f.severity for f in findings}
+    if any(f.code in REJECTED for f in findings):
+        return Verdict.BROKEN
     if not traced.paths:
         if Severity.ERROR in severities:
             return Verdict.BROKEN

@@ -44,9 +44,12 @@ class ClientSpec:
 
 @dataclass(frozen=True, slots=True)
 class Request:
+    """One question. ``everywhere`` looks for a named Service in all namespaces."""
+
     target: ObjectTarget | AddressTarget
     client: ClientSpec | None = None
     via: frozenset[EntryKind] = frozenset()
     node: str | None = None
     protocol: str | None = None
     family: int | None = None
+    everywhere: bool = False

@@ -71,6 +71,8 @@ Found = tuple[TargetView, list[Path]]
 
 
 def _service(t: Tracing, namespace: str, name: str, port: str | None) -> Found:
+    if t.request.everywhere:
+        namespace = _only_namespace(t, namespace, name)
     scope = Scope(namespace, name=name)
     t.view.complete(Kind.SERVICE, scope, required=True)
     t.prefetch(namespace, name)
@@ -78,6 +80,15 @@ def _service(t: Tracing, namespace: str, name: str, port: str | None) -> Found:
     if service is None:
         return TargetView("Service", namespace, name), []
     return _view(service), service_paths(t, service, port)
+
+
+def _only_namespace(t: Tracing, namespace: str, name: str) -> str:
+    """The one namespace that has a Service of this name; the given one when none has."""
+    t.view.complete(Kind.SERVICE, required=True)
+    found = sorted(s.namespace for s in t.snapshot.services if s.name == name)
+    if len(found) > 1:
+        raise SvcdoctorError(f"svc/{name} exists in namespaces {', '.join(found)}: choose one with -n")
+    return found[0] if found else namespace
 
 
 def _view(service: Service) -> TargetView:

@@ -13,7 +13,9 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import msgspec
 
 from svcdoctor.cluster.decode import Buffer, decode_documents, decode_json, looks_like_table
 from svcdoctor.cluster.yamldoc import load_documents
@@ -146,3 +148,23 @@ def objects_in(file: File) -> list[KubeObject] | None:
 def yaml_objects(text: str, where: str) -> list[KubeObject]:
     """The known objects among the YAML documents of ``text``."""
     return decode_documents(load_documents(text, where), where)
+
+
+def raw_objects(path: Path) -> Iterator[dict[str, Any]]:
+    """Every object or List below ``path`` as plain dicts, nothing left out; node dumps are passed over.
+
+    For serving them again. Raises SvcdoctorError for what cannot be read.
+    """
+    for file in read_tree(path):
+        if not (file.named or file.suffix in OBJECT_SUFFIXES) or "nodes" in file.parts[:-2]:
+            continue
+        if file.suffix == ".json" or bytes(file.data[:1]) == b"{":
+            try:
+                documents = [msgspec.json.decode(file.data)]
+            except (msgspec.DecodeError, RecursionError) as e:
+                raise SvcdoctorError(f"{file.where}: not JSON: {e}") from None
+        else:
+            documents = load_documents(as_text(file.data, file.where), file.where)
+        for document in documents:
+            if isinstance(document, dict) and isinstance(document.get("kind"), str):
+                yield document

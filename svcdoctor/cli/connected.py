@@ -1,0 +1,66 @@
+"""kubectl's connection flags, added to every command that may talk to a cluster."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+_PANEL: dict[str, Any] = {"show_default": False}
+
+# Field of Connection: type, flags, help. The words are kubectl's.
+_FLAGS: dict[str, tuple[Any, tuple[str, ...], str]] = {
+    "kubeconfig": (str | None, ("--kubeconfig",), "Path to the kubeconfig file."),
+    "context": (str | None, ("--context",), "The kubeconfig context to use."),
+    "cluster": (str | None, ("--cluster",), "The kubeconfig cluster to use."),
+    "user": (str | None, ("--user",), "The kubeconfig user to use."),
+    "namespace": (str | None, ("--namespace", "-n"), "The namespace of the target and of short names."),
+    "as_user": (str | None, ("--as",), "Username to impersonate."),
+    "as_groups": (list[str] | None, ("--as-group",), "Group to impersonate; may be repeated."),
+    "server": (str | None, ("--server", "-s"), "Address of the API server."),
+    "token": (str | None, ("--token",), "Bearer token for the API server."),
+    "certificate_authority": (str | None, ("--certificate-authority",), "File with the CA's certificate."),
+    "insecure_skip_tls_verify": (
+        bool,
+        ("--insecure-skip-tls-verify",),
+        "Do not check the server's certificate.",
+    ),
+    "tls_server_name": (str | None, ("--tls-server-name",), "Name to expect in the server's certificate."),
+    "request_timeout": (
+        str | None,
+        ("--request-timeout",),
+        "How long one request may take: 30s, 1m, 0 for ever.",
+    ),
+}
+
+
+def connected(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a command kubectl's connection flags; the command takes them as ``connection``."""
+    signature = inspect.signature(function, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.name != "connection"]
+    added = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False if kind is bool else None,
+            annotation=Annotated[kind, typer.Option(*flags, help=text, **_PANEL)],
+        )
+        for name, (kind, flags, text) in _FLAGS.items()
+    ]
+
+    @wraps(function)
+    def command(**values: Any) -> Any:
+        from svcdoctor.sources.connection import Connection
+
+        flags = {name: values.pop(name) for name in _FLAGS}
+        flags["as_groups"] = tuple(flags["as_groups"] or ())
+        given = {k: v for k, v in flags.items() if v is not None}
+        return function(connection=Connection(**given), **values)
+
+    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    command.__signature__ = inspect.Signature([*keyword_only, *added])  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
+    return command

@@ -1,0 +1,117 @@
+"""The entry point: one program, alone (``svcdoctor``) or as a kubectl plugin (``kubectl svcdoctor``).
+
+Commands are imported when they are called, so that ``--help`` costs no more than Typer itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from svcdoctor import __version__
+from svcdoctor.model.errors import SvcdoctorError
+
+# Name: module, and the first line of the command's help, which a test holds equal.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "trace": ("svcdoctor.cli.trace", "Show a request's whole way through a Service, and why it breaks."),
+    "snapshot": (
+        "svcdoctor.cli.snapshot",
+        "Save what a cluster's Services rest on, or look into a saved one.",
+    ),
+    "lab": ("svcdoctor.cli.lab", "Serve a saved cluster over the Kubernetes API, to learn and to test."),
+}
+
+NOTE_FOR_PLUGIN = (
+    "As a kubectl plugin, kubectl's own flags come after the plugin's name: kubectl svcdoctor trace svc/web "
+    "--context prod. Put before it, kubectl itself fails."
+)
+
+_KUBECTL_FLAGS = (
+    "--as", "--as-group", "--certificate-authority", "--cluster", "--context", "--insecure-skip-tls-verify",
+    "--kubeconfig", "--namespace", "--request-timeout", "--server", "--tls-server-name", "--token", "--user",
+    "-n", "-s",
+)  # fmt: skip
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    help="The doctor for Kubernetes Service networking: where a request goes, and why it does not arrive.",
+    epilog=NOTE_FOR_PLUGIN,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"svcdoctor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """The doctor for Kubernetes Service networking: where a request goes, and why it does not arrive."""
+
+
+def program_name() -> str:
+    """How the user called the program: kubectl runs plugins as ``kubectl-svcdoctor``."""
+    called = sys.argv[0].replace("\\", "/").rpartition("/")[2]
+    return "kubectl svcdoctor" if called.startswith("kubectl-") else "svcdoctor"
+
+
+def main() -> None:
+    """Runs the command line and ends the process with its exit code (see docs/architecture.md)."""
+    name = program_name()
+    try:
+        first = sys.argv[1].partition("=")[0] if len(sys.argv) > 1 else ""
+        if first in _KUBECTL_FLAGS:
+            raise SvcdoctorError(f"{first} comes after the command: {name} trace svc/NAME {first} …")
+        app(prog_name=name)
+    except SvcdoctorError as e:
+        _end(f"{name}: error: {e.message}", e.exit_code)
+    except BrokenPipeError:
+        # The reader has gone (| head): nothing is wrong. Python would complain while flushing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except OSError as e:
+        _end(f"{name}: error: {e.filename + ': ' if e.filename else ''}{e.strerror or e}", 2)
+
+
+def _end(message: str, code: int) -> None:
+    print(" ".join(message.split("\n")), file=sys.stderr)
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""``svcdoctor trace``: parse, diagnose, render."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from svcdoctor.cli.connected import connected
+from svcdoctor.model.errors import SvcdoctorError
+from svcdoctor.model.request import Request
+from svcdoctor.model.trace import EntryKind, Trace
+
+if TYPE_CHECKING:
+    from svcdoctor.checks.diagnose import Source
+    from svcdoctor.sources.connection import Connection
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+class Output(StrEnum):
+    TERMINAL = "terminal"
+    WIDE = "wide"
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
+
+
+class FailOn(StrEnum):
+    ERROR = "error"
+    WARNING = "warning"
+    NEVER = "never"
+
+
+class Color(StrEnum):
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class Protocol(StrEnum):
+    TCP = "TCP"
+    UDP = "UDP"
+    SCTP = "SCTP"
+
+
+class Family(StrEnum):
+    V4 = "4"
+    V6 = "6"
+
+
+@app.command()
+@connected
+def trace(
+    connection: Connection,
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            help="svc/NAME[:PORT], NAME, ingress/NAME[/path], pod/NAME:PORT, deploy/NAME, or the other way "
+            "round: HOST:PORT, a URL, a DNS name.",
+            show_default=False,
+        ),
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Who asks: external[/IP], node/NAME or pod/[NAMESPACE/]NAME.", show_default=False
+        ),
+    ] = None,
+    via: Annotated[
+        list[EntryKind] | None,
+        typer.Option("--via", help="Only by this entry; may be repeated.", show_default=False),
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option("--node", help="Only through this node.", show_default=False)
+    ] = None,
+    protocol: Annotated[
+        Protocol | None,
+        typer.Option("--protocol", help="Only this protocol.", show_default=False, case_sensitive=False),
+    ] = None,
+    family: Annotated[
+        Family | None, typer.Option("--family", help="Only this IP family.", show_default=False)
+    ] = None,
+    all_namespaces: Annotated[
+        bool, typer.Option("--all-namespaces", "-A", help="Look for the Service in all namespaces.")
+    ] = False,
+    snapshot: Annotated[
+        Path | None,
+        typer.Option("--snapshot", help="A saved cluster: a folder or archive of dumps.", show_default=False),
+    ] = None,
+    manifests: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-f",
+            "--filename",
+            help="Manifests (file, folder, -): as if they were applied.",
+            show_default=False,
+        ),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            "--batch", help="Questions as JSON lines (file or -), answers as JSON lines.", show_default=False
+        ),
+    ] = None,
+    output: Annotated[Output, typer.Option("-o", "--output", help="Format of the answer.")] = Output.TERMINAL,
+    fail_on: Annotated[
+        FailOn, typer.Option("--fail-on", help="Exit with 1 from this severity on.")
+    ] = FailOn.ERROR,
+    color: Annotated[Color, typer.Option("--color", help="When to use colour.")] = Color.AUTO,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Show every hop and all evidence.")
+    ] = False,
+) -> None:
+    """Show a request's whole way through a Service, and why it breaks.
+
+    Without --snapshot or -f the cluster of the current kubeconfig context is asked, read-only.
+
+    Exit codes: 0 healthy, or only warnings; 1 a finding of severity error, or no such Service; 2 bad usage or
+    unreadable input; 3 could not be determined.
+    """
+    from svcdoctor.checks.diagnose import diagnose, exit_code
+    from svcdoctor.path.clients import parse_client
+    from svcdoctor.path.target import parse_target
+
+    if snapshot is not None and manifests:
+        raise SvcdoctorError("--snapshot and -f exclude each other")
+    if (target is None) == (batch is None):
+        raise SvcdoctorError("name one target (svc/NAME, HOST:PORT …) or --batch FILE")
+    source, namespace = _source(connection, snapshot, manifests)
+    if batch is not None:
+        _batch(source, batch, namespace)
+        return
+    request = Request(
+        parse_target(target or "", namespace),
+        parse_client(from_) if from_ else None,
+        frozenset(via or ()),
+        node,
+        str(protocol) if protocol else None,
+        int(family) if family else None,
+        all_namespaces,
+    )
+    answer = diagnose(source, request, namespace)
+    _render(answer, output, color, verbose)
+    requests = getattr(source, "requests", 0)
+    if verbose and requests:
+        print(f"{requests} requests to the API server", file=sys.stderr)
+    raise typer.Exit(exit_code(answer, str(fail_on)))
+
+
+def _source(connection: Connection, snapshot: Path | None, manifests: list[str] | None) -> tuple[Source, str]:
+    """The source of facts, and the namespace that completes short names."""
+    if snapshot is not None:
+        from svcdoctor.sources.archive import ArchiveSource
+
+        return ArchiveSource(snapshot), connection.namespace or "default"
+    if manifests:
+        from svcdoctor.sources.manifests import ManifestSource
+
+        namespace = connection.namespace or "default"
+        return ManifestSource(manifests, namespace), namespace
+    from svcdoctor.sources.connection import open_connection
+    from svcdoctor.sources.live import LiveSource
+
+    live = LiveSource(open_connection(connection))
+    return live, live.namespace
+
+
+def _batch(source: Source, name: str, namespace: str) -> None:
+    from svcdoctor.checks.diagnose import whole
+    from svcdoctor.path.batch import answers
+
+    held = whole(source)
+    write = sys.stdout.buffer.write
+    try:
+        with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as lines:
+            for line in answers(held, lines, namespace):
+                write(line)
+    except OSError as e:
+        if isinstance(e, BrokenPipeError):
+            raise
+        raise SvcdoctorError(f"{name}: {e.strerror}") from None
+    sys.stdout.buffer.flush()
+
+
+def _render(answer: Trace, output: Output, color: Color, verbose: bool) -> None:
+    if output is Output.TERMINAL:
+        from rich.console import Console
+
+        from svcdoctor.report import terminal
+
+        console = Console(
+            force_terminal=True if color is Color.ALWAYS else None,
+            no_color=True if color is Color.NEVER else None,
+            highlight=False,
+            soft_wrap=False,
+        )
+        terminal.render(answer, console, verbose=verbose)
+    elif output in (Output.TABLE, Output.WIDE, Output.MARKDOWN):
+        from svcdoctor.report import tables
+
+        print(tables.render(answer, str(output)))
+    else:
+        from svcdoctor.report import machine
+
+        write = {Output.JSON: machine.as_json, Output.YAML: machine.as_yaml, Output.NAME: machine.as_name}
+        print(write[output](answer).rstrip("\n"))
