@@ -276,10 +276,21 @@ def foreign_proxy(case: Case) -> Iterator[Raised]:
     look="kubectl get pod POD -o wide; iptables -t nat -S | grep hostport",
 )
 def host_port_elsewhere(case: Case) -> Iterator[Raised]:
-    for outcome in case.outcomes("OBJ030"):
-        yield Raised(
-            (case.trace.target.subject,),
-            (outcome.reason,),
-            "A nodePort Service answers on every node; a hostPort does not.",
-            "kubectl get pods -A -o wide --field-selector=status.phase=Running",
-        )
+    for path in case.trace.paths:
+        for outcome in path.outcomes:
+            if outcome.code != "OBJ030":
+                continue
+            held = [
+                (pod, p)
+                for pod in case.view.snapshot.pods
+                for c in pod.serving_containers
+                for p in c.ports or ()
+                if p.host_port == path.entry.port
+            ]
+            pod, port = held[0]
+            yield Raised(
+                (case.trace.target.subject, f"Pod/{pod.namespace}/{pod.name}"),
+                (outcome.reason,),
+                "A Service of type NodePort answers on every node; a hostPort does not.",
+                f"kubectl -n {pod.namespace} expose pod {pod.name} --type=NodePort --port={port.container_port}",
+            )

@@ -39,6 +39,7 @@ _FLAGS: dict[str, tuple[Any, tuple[str, ...], str]] = {
 
 def connected(function: Callable[..., Any]) -> Callable[..., Any]:
     """Gives a command kubectl's connection flags; the command takes them as ``connection``."""
+    function.__annotations__.pop("connection")  # the connection's module is imported when a command runs
     signature = inspect.signature(function, eval_str=True)
     own = [p for p in signature.parameters.values() if p.name != "connection"]
     added = [

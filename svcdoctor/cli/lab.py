@@ -30,7 +30,9 @@ def api(
     kubeconfig: Annotated[
         Path, typer.Option("--kubeconfig", help="Where to write the kubeconfig; removed at the end.")
     ] = Path("svcdoctor-lab.kubeconfig"),
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1; 0 chooses one.")] = 0,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1; 0 chooses one.")
+    ] = 0,
 ) -> None:
     """Serve the objects of a snapshot over the Kubernetes API on this machine, until Ctrl-C.
 

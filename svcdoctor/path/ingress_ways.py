@@ -128,16 +128,29 @@ def _ingress_hops(t: Tracing, name: str, namespace: str, route: Route) -> list[H
 
 def _controller(t: Tracing, class_name: str) -> Service | None:
     """The Service of an ingress-nginx controller of the class, where it is among what is held."""
-    for service in t.snapshot.services:
-        labels = service.labels
-        if (
-            labels.get("app.kubernetes.io/component") == "controller"
-            and labels.get("app.kubernetes.io/name") == "ingress-nginx"
-            and class_name in ("", "nginx", labels.get("app.kubernetes.io/instance"))
-            and service.externally_accessible
-        ):
-            return service
-    return None
+    return next((s for s in t.snapshot.services if _controls(s, class_name)), None)
+
+
+def _controls(service: Service, class_name: str) -> bool:
+    """Whether the Service is an ingress-nginx controller's, by its chart's labels, and of this class."""
+    labels = service.labels
+    return (
+        labels.get("app.kubernetes.io/component") == "controller"
+        and labels.get("app.kubernetes.io/name") == "ingress-nginx"
+        and class_name in ("", "nginx", labels.get("app.kubernetes.io/instance"))
+        and service.externally_accessible
+    )
+
+
+def controlled_paths(t: Tracing, namespace: str, name: str, host: str, path: str) -> list[Path]:
+    """Beyond an Ingress controller's Service: the paths of the Ingress rule that takes the URL."""
+    controller = t.snapshot.service(namespace, name)
+    if controller is None or not _controls(controller, "") or not t.view.complete(Kind.INGRESS):
+        return []
+    for ingress in t.snapshot.of(Kind.INGRESS):
+        if _controls(controller, ingress.class_name) and route_for(ingress, host, path) is not None:
+            return ingress_paths(t, ingress.namespace, ingress.name, host, path)
+    return []
 
 
 def _controller_hops(t: Tracing, controller: Service) -> list[Hop]:

@@ -21,7 +21,7 @@ from svcdoctor.model.trace import EntryKind, Path, TargetView, Trace, Verdict, c
 from svcdoctor.model.workload import Workload
 from svcdoctor.path.address_ways import address_path
 from svcdoctor.path.ingress import host_matches
-from svcdoctor.path.ingress_ways import ingress_paths
+from svcdoctor.path.ingress_ways import controlled_paths, ingress_paths
 from svcdoctor.path.names import ClusterName, resolve
 from svcdoctor.path.service_ways import service_paths
 from svcdoctor.path.tracing import Tracing
@@ -39,7 +39,7 @@ def trace(view: View, request: Request, namespace: str) -> Trace:
     if isinstance(target, AddressTarget):
         found = _address(t, target)
     elif target.kind == "Service":
-        found = _service(t, target.namespace, target.name, target.port)
+        found = _service_or_node(t, target)
     elif target.kind == "Ingress":
         found = _ingress(t, target.namespace, target.name, target.host, target.path)
     elif target.kind == "Pod":
@@ -50,7 +50,7 @@ def trace(view: View, request: Request, namespace: str) -> Trace:
     verdict = combined(p.verdict for p in paths)
     if view.lacks_required and verdict is not Verdict.BROKEN:
         verdict = Verdict.UNKNOWN
-    if not t.snapshot.node_facts and paths:
+    if not t.snapshot.node_facts and paths and not t.snapshot.would_be:
         view.lacks(
             "nodes/*/rules",
             "not collected",
@@ -80,6 +80,16 @@ def _service(t: Tracing, namespace: str, name: str, port: str | None) -> Found:
     if service is None:
         return TargetView("Service", namespace, name), []
     return _view(service), service_paths(t, service, port)
+
+
+def _service_or_node(t: Tracing, target: ObjectTarget) -> Found:
+    """A bare ``NAME:PORT`` is a Service; where there is none, it may be a node's name."""
+    found = _service(t, target.namespace, target.name, target.port)
+    if found[1] or target.port is None or not target.port.isdecimal() or not t.snapshot.nodes:
+        return found
+    if t.snapshot.service(target.namespace, target.name) is None and _node_named(t, target.name):
+        return _address(t, AddressTarget(target.name, int(target.port)))
+    return found
 
 
 def _only_namespace(t: Tracing, namespace: str, name: str) -> str:
@@ -131,10 +141,6 @@ def _pod(t: Tracing, target: ObjectTarget) -> Found:
         ):
             for address in _host_addresses(t, pod):
                 paths.append(address_path(t, address, port.host_port, port.protocol))
-            t.notes.append(
-                f"hostPort {port.host_port} is forwarded to the pod by the node's packet rules (CNI port "
-                f"mapping): no process listens on it, so lsof and ss show nothing on {port.host_port}"
-            )
     if not paths and not pod.ips:
         t.notes.append(f"pod {pod.namespace}/{pod.name} has no address yet (phase {pod.status.phase})")
     return view, paths
@@ -204,8 +210,11 @@ def _address(t: Tracing, target: AddressTarget) -> Found:
     if ip is not None:
         if target.port is None:
             raise SvcdoctorError(f"{target.host}: no port; say {target.host}:PORT")
-        path = address_path(t, ip, target.port, protocol)
-        return _view_of_address(t, ip, target.port, protocol), [path]
+        view = _view_of_address(t, ip, target.port, protocol)
+        paths = [address_path(t, ip, target.port, protocol)]
+        if target.path is not None and view.kind == "Service":
+            paths += controlled_paths(t, view.namespace, view.name, target.host, target.path)
+        return view, paths
     for service in t.snapshot.services:
         for point in service.ingress_points:
             if point.hostname and point.hostname.lower() == target.host.lower():
