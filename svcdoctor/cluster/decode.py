@@ -53,6 +53,7 @@ def _object_decoder(info: KindInfo) -> msgspec.json.Decoder[Any]:
 
 
 _type_meta = msgspec.json.Decoder(_TypeMeta)
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
 _raw_items = msgspec.json.Decoder(list[msgspec.Raw] | None)
 
 
@@ -113,6 +114,8 @@ def _with_kind(obj: KubeObject, kind: str) -> KubeObject:
 
 
 def _decode_any(data: Buffer) -> list[KubeObject] | None:
+    if bytes(memoryview(data)[:_HEAD]).lstrip()[:1] != b"{":
+        return _decode_array(data)
     meta = _type_meta.decode(data)
     if not meta.kind:
         return None
@@ -126,6 +129,15 @@ def _decode_any(data: Buffer) -> list[KubeObject] | None:
             item = _TypeMeta(item_kind, meta.api_version)
         objects.extend(_decode_object(raw, item))
     return objects
+
+
+def _decode_array(data: Buffer) -> list[KubeObject] | None:
+    """The objects of a bare array (``jq .items``); ``None`` for JSON that holds none."""
+    objects: list[KubeObject] = []
+    for raw in _raws.decode(data):
+        if bytes(raw)[:1] == b"{":
+            objects.extend(_decode_object(raw, _type_meta.decode(raw)))
+    return objects or None
 
 
 def _decode_object(data: Buffer, meta: _TypeMeta) -> Iterator[KubeObject]:

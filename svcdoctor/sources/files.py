@@ -57,12 +57,21 @@ def read_tree(path: Path) -> Iterator[File]:
             yield from _read_folder(path)
         elif not path.exists():
             raise SvcdoctorError(f"{path}: no such file or folder")
-        elif tarfile.is_tarfile(path) or path.name.endswith((".tar.gz", ".tgz", ".tar")):
+        elif _is_archive(path):
             yield from _read_archive(path)
         else:
             yield File((path.name,), str(path), _map(path), named=True)
     except OSError as e:
         raise SvcdoctorError(f"{e.filename or path}: {e.strerror or e}") from None
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether a file is, or is meant to be, a tar archive: by its name, or by gzip's or tar's magic."""
+    if path.name.endswith((".tar.gz", ".tgz", ".tar")):
+        return True
+    with path.open("rb") as f:
+        head = f.read(262)
+    return head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar"
 
 
 def _read_folder(root: Path) -> Iterator[File]:

@@ -23,6 +23,7 @@ READY = EndpointConditions(ready=True, serving=True, terminating=False)
 UNREADY = EndpointConditions(ready=False, serving=False, terminating=False)
 DRAINING = EndpointConditions(ready=False, serving=True, terminating=True)
 GONE = EndpointConditions(ready=False, serving=False, terminating=True)
+HTTP = (EndpointPort(name="http", port=8080),)
 PORT = ServicePort(port=80, name="http", target_port=8080)
 
 
@@ -40,7 +41,7 @@ def endpoint(ip, conditions=READY, node="a", zones=(), nodes=()):
     return SliceEndpoint(addresses=(ip,), conditions=conditions, node_name=node, hints=hints)
 
 
-def a_slice(*endpoints, family="IPv4", ports=(EndpointPort(name="http", port=8080),), name="web"):
+def a_slice(*endpoints, family="IPv4", ports=HTTP, name="web"):
     return EndpointSlice(
         metadata=Meta(
             name=f"s{id(endpoints)}", namespace="shop", labels={"kubernetes.io/service-name": name}
