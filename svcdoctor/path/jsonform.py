@@ -23,6 +23,7 @@ def outcome_json(o: Outcome) -> dict[str, Any]:
         "sourceSeen": o.source_seen,
         "reason": o.reason,
         "code": o.code,
+        "status": o.status,
     }
 
 
@@ -91,6 +92,8 @@ def trace_json(t: Trace) -> dict[str, Any]:
             }
             for f in t.findings
         ],
-        "unknowns": [{"fact": u.fact, "reason": u.reason, "grant": u.grant} for u in t.unknowns],
+        "unknowns": [
+            {"fact": u.fact, "reason": u.reason, "grant": u.grant, "required": u.required} for u in t.unknowns
+        ],
         "notes": list(t.notes),
     }

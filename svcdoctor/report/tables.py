@@ -1,0 +1,145 @@
+"""The same answer as tables: a row per outcome, a row per finding.
+
+``table`` and ``wide`` are columns for a shell (no borders, ``-`` for nothing); ``markdown`` is for a ticket
+or a pull request, with the verdict as a heading and the fixes as code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from tabulate import tabulate
+
+from svcdoctor.model.finding import Finding
+from svcdoctor.model.trace import Entry, EntryKind, Outcome, Path, Trace, Verdict
+from svcdoctor.report.printable import printable, printable_lines
+from svcdoctor.report.wording import address, balance, basis_words, client_flag, share
+
+Style = Literal["table", "wide", "markdown"]
+
+_MARKS = {Verdict.HEALTHY: "✔", Verdict.DEGRADED: "!", Verdict.BROKEN: "✘", Verdict.UNKNOWN: "?"}
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~#])")
+_OUTCOME = (
+    "CLIENT",
+    "ENTRY",
+    "ADDRESS",
+    "SERVICE PORT",
+    "RESULT",
+    "SHARE",
+    "BACKEND",
+    "POD ADDRESS",
+    "NODE",
+)
+_OUTCOME_WIDE = ("SOURCE SEEN", "REASON", "CODE")
+_FINDING = ("CODE", "SEVERITY", "SUBJECT", "TITLE")
+_FINDING_WIDE = ("FIX",)
+
+
+def render(trace: Trace, style: Style) -> str:
+    """The tables of a trace, with a newline at the end."""
+    if style == "markdown":
+        return _markdown(trace)
+    wide = style == "wide"
+    parts = []
+    if trace.paths:
+        parts.append(_plain(_headers(_OUTCOME, _OUTCOME_WIDE, wide), _outcome_rows(trace, wide)))
+    if trace.findings:
+        parts.append(_plain(_headers(_FINDING, _FINDING_WIDE, wide), _finding_rows(trace, wide)))
+    if not parts:
+        parts.append(f"No way was found to {printable(trace.target.subject)}.\n")
+    return "\n".join(parts)
+
+
+def _headers(always: Sequence[str], wide_only: Sequence[str], wide: bool) -> list[str]:
+    return [*always, *(wide_only if wide else ())]
+
+
+def _outcome_rows(trace: Trace, wide: bool) -> list[list[str]]:
+    return [_outcome_row(trace, p, o, wide) for p in trace.paths for o in p.outcomes]
+
+
+def _outcome_row(trace: Trace, path: Path, outcome: Outcome, wide: bool) -> list[str]:
+    backend, port = outcome.backend, path.service_port
+    name = place = node = ""
+    if backend is not None:
+        name = backend.pod.removeprefix(f"{trace.target.namespace}/") if backend.pod else backend.host or ""
+        place, node = address(backend.ip, backend.port), backend.node or ""
+    row = [
+        client_flag(path.client),
+        _entry(path.entry),
+        address(path.entry.address, path.entry.port),
+        "" if port is None else f"{port.name}:{port.port}" if port.name else str(port.port),
+        str(outcome.result),
+        share(outcome.probability).replace(" ", ""),
+        name,
+        place,
+        node,
+    ]
+    return [*row, str(outcome.source_seen), outcome.reason, outcome.code or ""] if wide else row
+
+
+def _entry(entry: Entry) -> str:
+    """``nodePort/node1``: the kind of entry, with the node where the node makes a difference."""
+    shown = entry.node if entry.kind is not EntryKind.CLUSTER_IP or entry.node else None
+    return f"{entry.kind}/{shown}" if shown else str(entry.kind)
+
+
+def _finding_rows(trace: Trace, wide: bool) -> list[list[str]]:
+    return [_finding_row(f) + ([" ; ".join(printable_lines(f.fix))] if wide else []) for f in trace.findings]
+
+
+def _finding_row(finding: Finding) -> list[str]:
+    return [finding.code, str(finding.severity), ",".join(finding.subjects), finding.title]
+
+
+def _plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    text = tabulate(
+        _safe(rows, lambda cell: printable(cell) or "-"), headers, tablefmt="plain", disable_numparse=True
+    )
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+def _safe(rows: Sequence[Sequence[str]], escape: Callable[[str], str]) -> list[list[str]]:
+    return [[escape(cell) for cell in row] for row in rows]
+
+
+# --- Markdown ----------------------------------------------------------------------------------------
+
+
+def _markdown(trace: Trace) -> str:
+    count = balance(trace.paths)
+    target = escaped(trace.target.subject)
+    parts = [f"## {_MARKS[trace.verdict]} {trace.verdict}: {target}\n"]
+    if count:
+        parts.append(f"{count[0].upper()}{count[1:]}.\n")
+    if trace.findings:
+        parts.append(_github(_FINDING, _finding_rows(trace, wide=False)))
+        parts += [_fix(f) for f in trace.findings if f.fix.strip()]
+    if trace.paths:
+        parts.append(_github(_OUTCOME, _outcome_rows(trace, wide=False)))
+    else:
+        parts.append("No way was found.\n")
+    remarks = [f"Not known: {u.fact} ({u.reason})" for u in trace.unknowns if u.required]
+    remarks += [f"Note: {note}" for note in trace.notes]
+    if remarks:
+        parts.append("".join(f"- {escaped(r)}\n" for r in remarks))
+    parts.append(f"Basis: {basis_words(trace.paths)}.\n")
+    return "\n".join(parts)
+
+
+def _github(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return tabulate(_safe(rows, escaped), headers, tablefmt="github", disable_numparse=True) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text as Markdown shows it literally, in a table's cell too: one line, nothing of it markup."""
+    return _SPECIAL.sub(r"\\\1", printable(text)).replace("&", "&amp;").replace("@", "&#64;")
+
+
+def _fix(finding: Finding) -> str:
+    lines = printable_lines(finding.fix)
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join((f"Fix for {finding.code}:", "", f"{fence}sh", *lines, fence, ""))
