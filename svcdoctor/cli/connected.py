@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,21 +14,24 @@ _PANEL: dict[str, Any] = {"show_default": False}
 
 # Field of Connection: type, flags, help. The words are kubectl's.
 _FLAGS: dict[str, tuple[Any, tuple[str, ...], str]] = {
-    "kubeconfig": (str | None, ("--kubeconfig",), "Path to the kubeconfig file."),
+    "kubeconfig": (Path | None, ("--kubeconfig",), "Path to the kubeconfig file."),
     "context": (str | None, ("--context",), "The kubeconfig context to use."),
     "cluster": (str | None, ("--cluster",), "The kubeconfig cluster to use."),
     "user": (str | None, ("--user",), "The kubeconfig user to use."),
     "namespace": (str | None, ("--namespace", "-n"), "The namespace of the target and of short names."),
     "as_user": (str | None, ("--as",), "Username to impersonate."),
     "as_groups": (list[str] | None, ("--as-group",), "Group to impersonate; may be repeated."),
+    "as_uid": (str | None, ("--as-uid",), "UID to impersonate."),
     "server": (str | None, ("--server", "-s"), "Address of the API server."),
     "token": (str | None, ("--token",), "Bearer token for the API server."),
-    "certificate_authority": (str | None, ("--certificate-authority",), "File with the CA's certificate."),
+    "certificate_authority": (Path | None, ("--certificate-authority",), "File with the CA's certificate."),
     "insecure_skip_tls_verify": (
         bool,
         ("--insecure-skip-tls-verify",),
         "Do not check the server's certificate.",
     ),
+    "client_certificate": (Path | None, ("--client-certificate",), "File with the client's certificate."),
+    "client_key": (Path | None, ("--client-key",), "File with the client's key."),
     "tls_server_name": (str | None, ("--tls-server-name",), "Name to expect in the server's certificate."),
     "request_timeout": (
         str | None,

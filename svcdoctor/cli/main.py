@@ -26,15 +26,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lab": ("svcdoctor.cli.lab", "Serve a saved cluster over the Kubernetes API, to learn and to test."),
 }
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells count it
+
 NOTE_FOR_PLUGIN = (
     "As a kubectl plugin, kubectl's own flags come after the plugin's name: kubectl svcdoctor trace svc/web "
     "--context prod. Put before it, kubectl itself fails."
 )
 
 _KUBECTL_FLAGS = (
-    "--as", "--as-group", "--certificate-authority", "--cluster", "--context", "--insecure-skip-tls-verify",
-    "--kubeconfig", "--namespace", "--request-timeout", "--server", "--tls-server-name", "--token", "--user",
-    "-n", "-s",
+    "--as", "--as-group", "--as-uid", "--certificate-authority", "--client-certificate", "--client-key",
+    "--cluster", "--context", "--insecure-skip-tls-verify", "--kubeconfig", "--namespace",
+    "--request-timeout", "--server", "--tls-server-name", "--token", "--user", "-n", "-s",
 )  # fmt: skip
 
 
@@ -97,7 +99,7 @@ def main() -> None:
         first = sys.argv[1].partition("=")[0] if len(sys.argv) > 1 else ""
         if first in _KUBECTL_FLAGS:
             raise SvcdoctorError(f"{first} comes after the command: {name} trace svc/NAME {first} …")
-        app(prog_name=name)
+        _run(name)
     except SvcdoctorError as e:
         _end(f"{name}: error: {e.message}", e.exit_code)
     except BrokenPipeError:
@@ -106,6 +108,17 @@ def main() -> None:
         raise SystemExit(0) from None
     except OSError as e:
         _end(f"{name}: error: {e.filename + ': ' if e.filename else ''}{e.strerror or e}", 2)
+
+
+def _run(name: str) -> None:
+    try:
+        app(prog_name=name)
+    except SystemExit as e:
+        if e.code == INTERRUPTED:
+            # Everything has been cleaned up by now; a request under way on a thread is not waited for.
+            sys.stdout.flush()
+            os._exit(INTERRUPTED)
+        raise
 
 
 def _end(message: str, code: int) -> None:

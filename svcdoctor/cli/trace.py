@@ -6,7 +6,7 @@ import sys
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -30,6 +30,13 @@ class Output(StrEnum):
     JSON = "json"
     YAML = "yaml"
     NAME = "name"
+
+
+TABLES: dict[Output, Literal["table", "wide", "markdown"]] = {
+    Output.TABLE: "table",
+    Output.WIDE: "wide",
+    Output.MARKDOWN: "markdown",
+}
 
 
 class FailOn(StrEnum):
@@ -202,12 +209,12 @@ def _render(answer: Trace, output: Output, color: Color, verbose: bool) -> None:
             soft_wrap=False,
         )
         terminal.render(answer, console, verbose=verbose)
-    elif output in (Output.TABLE, Output.WIDE, Output.MARKDOWN):
+    elif output in TABLES:
         from svcdoctor.report import tables
 
-        print(tables.render(answer, str(output)))
+        print(tables.render(answer, TABLES[output]), end="")
     else:
         from svcdoctor.report import machine
 
         write = {Output.JSON: machine.as_json, Output.YAML: machine.as_yaml, Output.NAME: machine.as_name}
-        print(write[output](answer).rstrip("\n"))
+        print(write[output](answer), end="")

@@ -1,0 +1,84 @@
+"""Every command of the README runs, and its picture is what the program prints."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+WORLD = "tests/cli/readme_world.yaml"
+
+
+def shell_lines():
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL):
+        yield from block.strip().splitlines()
+
+
+def table_commands():
+    return re.findall(r"\| `(svcdoctor [^`]+)` \|", README)
+
+
+def inline_commands():
+    return [c for c in re.findall(r"`(svcdoctor [^`]+)`", README) if c not in table_commands()]
+
+
+def test_the_picture_is_what_the_program_prints(run):
+    command, _, picture = re.search(r"```console\n\$ (.*?)(\n)(.*?)```", README, re.DOTALL).groups()
+    done = run(*shlex.split(command)[0:])
+    assert done.returncode == 0
+    assert done.stdout == picture
+
+
+def test_the_two_commands_of_a_newcomer():
+    one, two = [line for line in shell_lines() if "venv" in line]
+    assert one.endswith("svcdoctor trace svc/bq-api-service-1 --snapshot fixtures/nodeport")
+    assert two.endswith(".venv/bin/pytest -q")
+    # .ci/run sets up and runs the tests in the same words.
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "python3 -m venv .venv" in ci
+    assert "-e '.[test]'" in ci
+    assert ".venv/bin/pytest -q" in ci
+
+
+@pytest.mark.parametrize(
+    "command", [*table_commands(), *(c for c in shell_lines() if " svcdoctor trace" in c)]
+)
+def test_the_commands_for_a_cluster(run, serve, tmp_path, command):
+    server = serve(WORLD)
+    kubeconfig = tmp_path / "prod"
+    text = server.kubeconfig_file.read_text()
+    context = re.search(r"current-context: (\S+)", text)[1]
+    kubeconfig.write_text(text.replace(context, "prod"))
+    words = shlex.split(command)
+    if "-f" in words:
+        words[words.index("-f") + 1] = str(ROOT / WORLD)
+    done = run(*words, kubeconfig=kubeconfig)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "healthy" in done.stdout
+    assert "10.244.1." in done.stdout or "-f" in words
+
+
+def test_without_a_cluster_at_hand(run, serve, tmp_path):
+    server = serve(WORLD)
+    dump, trace = [c for c in shell_lines() if "dumps/" in c]
+    (tmp_path / "dumps").mkdir()
+    made = run("bash", "-c", dump, kubeconfig=server.kubeconfig_file, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    done = run(*shlex.split(trace), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "10.244.1.6:8080" in done.stdout
+
+
+def test_the_commands_in_sentences(run, serve, tmp_path):
+    server = serve(WORLD)
+    seen = []
+    for command in inline_commands():
+        words = shlex.split(command)
+        if words[1] == "lab":
+            continue  # serves until Ctrl-C: tests/cli/test_lab_command.py
+        done = run(*words, kubeconfig=server.kubeconfig_file, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        seen.append(words[1])
+    assert seen == ["snapshot", "snapshot"]
