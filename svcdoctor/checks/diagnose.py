@@ -5,8 +5,9 @@ The source refills the Snapshot with what the trace or a check lacked, three tim
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Protocol
+
+from msgspec.structs import replace
 
 # Importing the families registers their checks, in the order in which root causes are looked for.
 from svcdoctor.checks import external, policies, ports, readiness, rejected, selection, services  # noqa: F401

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import msgspec
 
-from svcdoctor.model.pod import Container, Pod
+from svcdoctor.model.pod import NOTHING, Container, Pod
 
 _NAME = re.compile(r"^(BIND|LISTEN)(_?(ADDR|ADDRESS|HOST|IP|ON))?$", re.IGNORECASE)
 _FLAG = re.compile(r"^--?(bind|listen)(-(addr|address|host|ip))?(?:=(.*))?$", re.IGNORECASE)
@@ -31,7 +31,9 @@ _words = msgspec.json.Decoder(list[str] | None)
 
 def loopback_hint(pod: Pod, container: Container | None, port: int) -> str | None:
     """The setting that binds ``port`` to loopback, such as ``BIND=127.0.0.1``, or ``None``."""
-    if container is None or pod.spec.host_network:
+    if container is None or not _mentioned(container):
+        return None
+    if pod.spec.host_network:
         return None
     if container.readiness_probe is not None and container.readiness_probe.port is not None and pod.ready:
         return None
@@ -40,6 +42,16 @@ def loopback_hint(pod: Pod, container: Container | None, port: int) -> str | Non
         if match and (match[2] is None or int(match[2]) == port):
             return f"{name}={value}"
     return None
+
+
+def _mentioned(container: Container) -> bool:
+    """Whether any setting says bind or listen at all; hardly any container does, and this is quick."""
+    for raw in (container.env, container.args, container.command):
+        if raw is not NOTHING:
+            text = bytes(raw).upper()
+            if b"BIND" in text or b"LISTEN" in text:
+                return True
+    return False
 
 
 def _settings(container: Container) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,6 +10,8 @@ from svcdoctor.model.base import Base, IntOrString, KubeObject, Meta
 from svcdoctor.model.errors import SvcdoctorError
 
 T = TypeVar("T")
+
+NOTHING = msgspec.Raw()
 
 
 class ContainerPort(Base, frozen=True):
@@ -52,9 +53,9 @@ class Container(Base, frozen=True):
     readiness_probe: Probe | None = None
     restart_policy: str | None = None
     # Undecoded: read only where a backend's own settings are the evidence, and never written out.
-    env: msgspec.Raw = msgspec.Raw()
-    args: msgspec.Raw = msgspec.Raw()
-    command: msgspec.Raw = msgspec.Raw()
+    env: msgspec.Raw = NOTHING
+    args: msgspec.Raw = NOTHING
+    command: msgspec.Raw = NOTHING
 
 
 class ReadinessGate(Base, frozen=True):
@@ -149,21 +150,26 @@ class Pod(KubeObject, frozen=True, dict=True, gc=True):
             raw_status=msgspec.Raw(encode(status)),
         )
 
-    @cached_property
+    @property
     def spec(self) -> PodSpec:
         """The pod's spec. Raises SvcdoctorError, naming the pod, when the dump's spec is malformed."""
-        return self._part(_spec, self.raw_spec)
+        return self._part("spec", _spec, self.raw_spec)
 
-    @cached_property
+    @property
     def status(self) -> PodStatus:
         """The pod's status. Raises SvcdoctorError, naming the pod, when the dump's status is malformed."""
-        return self._part(_status, self.raw_status)
+        return self._part("status", _status, self.raw_status)
 
-    def _part(self, decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T:
-        try:
-            return decoder.decode(raw)
-        except (msgspec.DecodeError, RecursionError) as e:
-            raise SvcdoctorError(f"Pod {self.namespace}/{self.name}: not a valid object: {e}") from None
+    def _part(self, name: str, decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T:
+        # Not functools.cached_property: in Python 3.11 its lock costs more than the decoding.
+        kept: dict[str, T] = self.__dict__
+        part = kept.get(name)
+        if part is None:
+            try:
+                part = kept[name] = decoder.decode(raw)
+            except (msgspec.DecodeError, RecursionError) as e:
+                raise SvcdoctorError(f"Pod {self.namespace}/{self.name}: not a valid object: {e}") from None
+        return part
 
     @property
     def ips(self) -> tuple[str, ...]:
@@ -179,8 +185,11 @@ class Pod(KubeObject, frozen=True, dict=True, gc=True):
         Sidecar containers are init containers with restartPolicy Always; their ports count
         (Kubernetes documentation: Sidecar Containers).
         """
-        sidecars = tuple(c for c in self.spec.init_containers or () if c.restart_policy == "Always")
-        return (self.spec.containers or ()) + sidecars
+        initial = self.spec.init_containers
+        containers = self.spec.containers or ()
+        if not initial:
+            return containers
+        return containers + tuple(c for c in initial if c.restart_policy == "Always")
 
     def condition(self, kind: str) -> Condition | None:
         return next((c for c in self.status.conditions or () if c.type == kind), None)
@@ -196,6 +205,10 @@ class Pod(KubeObject, frozen=True, dict=True, gc=True):
 
     @property
     def finished(self) -> bool:
+        """Whether the pod has ended; where neither word occurs, nothing needs to be decoded to see it."""
+        raw = bytes(self.raw_status)
+        if b'"Succeeded"' not in raw and b'"Failed"' not in raw:
+            return False
         return self.status.phase in ("Succeeded", "Failed")
 
 

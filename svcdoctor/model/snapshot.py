@@ -11,6 +11,7 @@ What may live here: holding and finding. No judging, no I/O.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar, cast
@@ -28,14 +29,14 @@ from svcdoctor.model.workload import Workload
 T = TypeVar("T", bound=KubeObject)
 
 
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
+
+
 @lru_cache(maxsize=65536)
 def canonical(ip: str) -> str:
     """The one spelling of an IP address. Raises ValueError for what is none."""
-    if ":" not in ip:
-        parts = ip.split(".")
-        if len(parts) == 4 and all(p.isascii() and p.isdigit() and p == str(int(p)) for p in parts):
-            return str(ipaddress.IPv4Address(ip))
-    return str(ipaddress.ip_address(ip))
+    return ip if _IPV4.fullmatch(ip) else str(ipaddress.ip_address(ip))
 
 
 def canonical_or_none(ip: str) -> str | None:

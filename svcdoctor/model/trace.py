@@ -7,11 +7,17 @@ Enumerations are closed; the values are immutable.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 from svcdoctor.model.facts import MissingFact, Need
 from svcdoctor.model.finding import Finding
+
+
+class Value(msgspec.Struct, frozen=True, gc=False):
+    """An immutable value. A struct, not a dataclass: making one takes a fifth of the time, and an answer holds
+    hundreds."""
 
 
 class Verdict(StrEnum):
@@ -84,8 +90,7 @@ class SourceSeen(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(Value, frozen=True):
     """Who asks. ``name`` is a node's name or ``namespace/pod``; ``None`` stands for any."""
 
     kind: ClientKind
@@ -93,8 +98,7 @@ class Client:
     ip: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Value, frozen=True):
     """Where the request meets the cluster. ``node`` is ``None`` where every node behaves alike."""
 
     kind: EntryKind
@@ -104,8 +108,7 @@ class Entry:
     protocol: str
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
+class Backend(Value, frozen=True):
     """Where a request ends: ``pod`` is ``namespace/name``; ``host`` a name or node that is no pod."""
 
     pod: str | None = None
@@ -115,8 +118,7 @@ class Backend:
     host: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Value, frozen=True):
     """What becomes of the request with this probability, and the object that decides it.
 
     ``code`` names the finding that explains a result other than delivered. ``status`` is how the outcome
@@ -134,8 +136,7 @@ class Outcome:
     status: Status = Status.OK
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(Value, frozen=True):
     """One step of the way. ``rules`` are a node's own rules that confirm or contradict it."""
 
     kind: HopKind
@@ -147,8 +148,7 @@ class Hop:
     rules: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PortView:
+class PortView(Value, frozen=True):
     """The Service port of a path. ``target_port`` is its number where it is one number."""
 
     name: str
@@ -157,8 +157,7 @@ class PortView:
     target_port_name: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(Value, frozen=True):
     client: Client
     entry: Entry
     service_port: PortView | None
@@ -168,8 +167,7 @@ class Path:
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TargetView:
+class TargetView(Value, frozen=True):
     """What was traced, after resolution: an object, and the names of its ports."""
 
     kind: str
@@ -182,8 +180,7 @@ class TargetView:
         return f"{self.kind}/{self.namespace}/{self.name}" if self.namespace else f"{self.kind}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(Value, frozen=True):
     """All ways of one request.
 
     ``services`` are the Services on the way, as (namespace, name). ``needs`` is what a further round would ask
@@ -197,7 +194,7 @@ class Trace:
     unknowns: tuple[MissingFact, ...] = ()
     notes: tuple[str, ...] = ()
     services: tuple[tuple[str, str], ...] = ()
-    needs: tuple[Need, ...] = field(default=(), compare=False)
+    needs: tuple[Need, ...] = ()
 
 
 def verdict_of(statuses: Iterable[Status]) -> Verdict:

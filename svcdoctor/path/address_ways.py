@@ -43,7 +43,7 @@ def address_path(t: Tracing, ip: str, port: int, protocol: str, enter: str | Non
         title = "cluster IP" if kind is EntryKind.CLUSTER_IP else f"{kind} {port}"
         steps.append(Hop(HopKind(kind.value), title, ip, port, status, detail))
     if any(o.backend for o in delivery.outcomes):
-        steps += h.backend_hops(t.snapshot, delivery.outcomes, protocol)
+        steps += h.backend_hops(delivery.outcomes)
     service = frontend.service if frontend else None
     return t.path(client, entry, service, frontend.port if frontend else None, steps, delivery.outcomes)
 

@@ -5,7 +5,7 @@ What may live here: one endpoint's outcome from the objects. Choosing endpoints 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from svcdoctor.cluster.bindhints import loopback_hint
 from svcdoctor.model.facts import Kind
@@ -47,7 +47,8 @@ def pod_outcome(world: World, pod: Pod, ip: str, port: int, protocol: str, share
     A container that declares no ports at all tells nothing and is trusted; one that declares others, but not
     this one, makes the outcome unknown: declarations are documentation, not configuration.
     """
-    backend = Backend(f"{pod.namespace}/{pod.name}", ip, port, pod.spec.node_name or None)
+    meta = pod.metadata
+    backend = Backend(f"{meta.namespace}/{meta.name}", ip, port, pod.spec.node_name or None)
     container, declared = declaring(pod, port, protocol)
     hint = loopback_hint(pod, container, port) if protocol == "TCP" else None
     if hint is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from svcdoctor.model.service import Service, ServicePort
 from svcdoctor.model.snapshot import canonical_or_none

@@ -12,13 +12,13 @@ What may live here: the decision for one packet. Which packets to ask about is i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec.structs import replace
 
 from svcdoctor.model.facts import Kind
 from svcdoctor.model.pod import ContainerPort, Pod
 from svcdoctor.model.service import Service
 from svcdoctor.model.snapshot import in_networks
-from svcdoctor.model.trace import Backend, ClientKind, EntryKind, Outcome, Result, SourceSeen, Status
+from svcdoctor.model.trace import Backend, ClientKind, EntryKind, Outcome, Result, SourceSeen, Status, Value
 from svcdoctor.path.backends import endpoint_outcome, pod_outcome
 from svcdoctor.path.endpoints import Choice, Endpoint
 from svcdoctor.path.world import Frontend, World
@@ -26,8 +26,7 @@ from svcdoctor.path.world import Frontend, World
 NODE_PORT_RANGE = range(30000, 32768)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Value, frozen=True):
     """Who sends. A host-network pod is a node. ``node`` is where the sender is, ``None`` outside."""
 
     kind: ClientKind
@@ -36,8 +35,7 @@ class Source:
     pod: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(Value, frozen=True):
     """``enter`` is the node that a packet from outside reaches first, where that is known."""
 
     source: Source
@@ -51,8 +49,7 @@ class Packet:
         return 6 if ":" in self.ip else 4
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Value, frozen=True):
     """What becomes of a packet. ``node`` is where the decision fell, ``choice`` what it chose from."""
 
     outcomes: tuple[Outcome, ...]
@@ -421,7 +418,10 @@ def _to_endpoint(
             seen = SourceSeen.NODE  # hairpin: a pod that reaches itself is masqueraded
         elif not _in_pod_network(world, endpoint) and node != source.node:
             seen = SourceSeen.UNKNOWN  # the CNI may masquerade what leaves the pod network
-    return replace(outcome, source_seen=seen)
+    if seen is outcome.source_seen:
+        return outcome
+    o = outcome
+    return Outcome(o.result, o.probability, o.backend, seen, o.reason, o.code, o.status)
 
 
 def _in_pod_network(world: World, endpoint: Endpoint) -> bool:

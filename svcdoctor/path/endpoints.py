@@ -13,7 +13,6 @@ What may live here: sets of endpoints. What a packet meets is in ``deliver``.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from svcdoctor.model.endpoints import (
     EndpointConditions,
@@ -25,10 +24,10 @@ from svcdoctor.model.endpoints import (
 from svcdoctor.model.facts import Kind
 from svcdoctor.model.service import Service, ServicePort
 from svcdoctor.model.snapshot import Snapshot, canonical_or_none
+from svcdoctor.model.trace import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Value, frozen=True):
     """One address and port that the Service may send to. ``pod`` is (namespace, name)."""
 
     ip: str
@@ -51,8 +50,7 @@ class Endpoint:
         return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Value, frozen=True):
     """What one node would use. ``any`` is false when the Service has no usable endpoint anywhere.
 
     ``topology`` is ``""``, ``"node"`` or ``"zone"``: which hints narrowed the cluster set.

@@ -5,7 +5,8 @@ What may live here: turning a decided delivery into the steps that a person read
 
 from __future__ import annotations
 
-from svcdoctor.model.pod import Pod
+from functools import lru_cache
+
 from svcdoctor.model.service import Service, ServicePort
 from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.model.trace import (
@@ -20,7 +21,6 @@ from svcdoctor.model.trace import (
     SourceSeen,
     Status,
 )
-from svcdoctor.path.backends import declaring
 from svcdoctor.path.deliver import Delivery
 from svcdoctor.path.names import full_name
 
@@ -110,7 +110,7 @@ def port_view(service: Service, port: ServicePort, outcomes: tuple[Outcome, ...]
     return PortView(port.name, port.port, number, name)
 
 
-def backend_hops(snapshot: Snapshot, outcomes: tuple[Outcome, ...], protocol: str) -> tuple[Hop, ...]:
+def backend_hops(outcomes: tuple[Outcome, ...]) -> tuple[Hop, ...]:
     """The endpoint summary, then each backend's pod and container; or where the way ends before that."""
     with_backend = [o for o in outcomes if o.backend is not None]
     if not with_backend:
@@ -142,9 +142,7 @@ def backend_hops(snapshot: Snapshot, outcomes: tuple[Outcome, ...], protocol: st
                 HopKind.POD, f"pod {backend.pod}", backend.ip, backend.port, outcome.status, f"{share}{where}"
             )
         )
-        namespace, _, name = backend.pod.partition("/")
-        pod = snapshot.pod(namespace, name)
-        hops.append(_container_hop(pod, outcome, protocol))
+        hops.append(Hop(HopKind.CONTAINER, "container", None, backend.port, outcome.status, outcome.reason))
     return tuple(hops)
 
 
@@ -157,16 +155,7 @@ def _endpoint_hop(outcomes: list[Outcome]) -> Hop:
     return Hop(HopKind.ENDPOINT, f"{n} endpoint{'s' if n != 1 else ''}", None, None, status, each)
 
 
-def _container_hop(pod: Pod | None, outcome: Outcome, protocol: str) -> Hop:
-    backend = outcome.backend
-    container = None
-    if pod is not None and backend is not None and backend.port is not None:
-        container, _ = declaring(pod, backend.port, protocol)
-    title = f"container {container.name}" if container else "container"
-    port = backend.port if backend else None
-    return Hop(HopKind.CONTAINER, title, None, port, outcome.status, outcome.reason)
-
-
+@lru_cache(maxsize=4096)
 def percent(probability: float) -> str:
     """A share as people write it: ``33.3 %``, ``50 %``."""
     text = f"{probability * 100:.1f}".removesuffix(".0")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from svcdoctor.model.facts import Kind, Scope
 from svcdoctor.model.service import Service, ServicePort
@@ -75,7 +75,7 @@ def _dangling(
         asked = backend.port.name or backend.port.number if backend else "?"
         outcome = failed(Result.REFUSED, f"Service {namespace}/{what} has no port {asked} (503)", "EXT007")
     steps = [h.client_hop(client), *_ingress_hops(t, name, namespace, route)]
-    steps += h.backend_hops(t.snapshot, (outcome,), "TCP")
+    steps += h.backend_hops((outcome,))
     entry = Entry(EntryKind.INGRESS, None, route.host or None, 80, "TCP")
     return t.path(client, entry, None, None, steps, (outcome,))
 
@@ -104,7 +104,7 @@ def routed_path(
         outcomes = (failed(Result.REFUSED, reason),)
     steps = [h.client_hop(client), *_ingress_hops(t, name, namespace, route)]
     steps.append(h.service_hop(service, port))
-    steps += h.backend_hops(t.snapshot, outcomes, port.protocol)
+    steps += h.backend_hops(outcomes)
     ingress = t.snapshot.ingress(namespace, name)
     points = (ingress.status.load_balancer.ingress or ()) if ingress else ()
     address = next((p.ip or p.hostname for p in points), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from svcdoctor.model.service import Service, ServicePort
 from svcdoctor.model.trace import (
@@ -40,7 +40,7 @@ def headless_paths(t: Tracing, service: Service, port: ServicePort) -> list[Path
             outcomes = (failed(Result.REFUSED, reason),)
         client_ns = client.name.partition("/")[0] if client.name else service.namespace
         steps = [h.client_hop(client), h.dns_hop(service, None, client_ns), h.service_hop(service, port)]
-        steps += h.backend_hops(t.snapshot, outcomes, port.protocol)
+        steps += h.backend_hops(outcomes)
         entry = Entry(EntryKind.DNS, None, full_name(service), port.port, port.protocol)
         found.append(t.path(client, entry, service, port, steps, outcomes))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from svcdoctor.model.facts import Kind, Scope, selector_scope
 from svcdoctor.model.request import ClientSpec, Request
@@ -130,7 +130,7 @@ class Tracing:
                 )
         steps.append(h.service_hop(service, port))
         steps.append(h.policy_hop(service, frontend.kind, delivery))
-        steps += h.backend_hops(self.snapshot, delivery.outcomes, port.protocol)
+        steps += h.backend_hops(delivery.outcomes)
         return self.path(client, entry, service, port, steps, delivery.outcomes)
 
     def path(

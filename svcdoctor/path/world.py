@@ -9,19 +9,17 @@ cost microseconds each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from svcdoctor.model.nodefacts import ProxySettings
 from svcdoctor.model.pod import ContainerPort, Pod
 from svcdoctor.model.service import Service, ServicePort
 from svcdoctor.model.snapshot import Snapshot, canonical_or_none, in_networks
-from svcdoctor.model.trace import EntryKind
+from svcdoctor.model.trace import EntryKind, Value
 from svcdoctor.path.endpoints import Choice, Endpoint, choose, endpoints_of
 
 
-@dataclass(frozen=True, slots=True)
-class Frontend:
+class Frontend(Value, frozen=True):
     """One way into a Service: ``kind`` says by which of its addresses."""
 
     kind: EntryKind
@@ -40,7 +38,10 @@ class World:
         self.snapshot = snapshot
         self._endpoints: dict[tuple[str, str, str, int, str, int], tuple[Endpoint, ...]] = {}
         self._choices: dict[tuple[str, str, str, int, str, int, str | None], Choice] = {}
-        self._zones = {n.metadata.name: n.zone for n in snapshot.nodes}
+
+    @cached_property
+    def _zones(self) -> dict[str, str]:
+        return {n.metadata.name: n.zone for n in self.snapshot.nodes}
 
     # --- frontends
 

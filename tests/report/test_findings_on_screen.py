@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from report_cluster import OBJ002, RUL021, cluster, screen, traced, with_findings
 
 from svcdoctor.report.commands import fix_lines

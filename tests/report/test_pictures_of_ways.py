@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
+from msgspec.structs import replace
 from report_cluster import HEADLESS, INGRESS, cluster, screen, traced
 
 from svcdoctor.model.trace import Result, Status

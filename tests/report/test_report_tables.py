@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from report_cluster import FORBIDDEN, OBJ002, RUL021, cluster, traced, with_findings
 
 from svcdoctor.report.tables import render

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from report_cluster import cluster, traced
 
 from svcdoctor.model.trace import Basis, Client, ClientKind
