@@ -237,44 +237,6 @@ def protocol_differs(case: Case) -> Iterator[Raised]:
 
 
 @check(
-    "OBJ016",
-    "The wrong port was asked",
-    Severity.ERROR,
-    meaning=(
-        "The Service answers on its own ports only. A targetPort belongs to the pod, a nodePort to the "
-        "node's addresses, a port to the cluster IP."
-    ),
-    look="kubectl get svc NAME (PORT(S) is port:nodePort)",
-)
-def wrong_port_asked(case: Case) -> Iterator[Raised]:
-    asked = [
-        (p.entry.address, p.entry.port, p.entry.protocol)
-        for p in case.trace.paths
-        if any(o.code == "OBJ016" for o in p.outcomes)
-    ]
-    for service in case.services:
-        for address, number, protocol in dict.fromkeys(asked):
-            right = ", ".join(f"{p.port}/{p.protocol}" for p in service.ports) or "none"
-            evidence = [f"asked: {address}:{number}/{protocol}", f"ports of the Service: {right}"]
-            better = service.ports[0].port if service.ports else number
-            explanation = f"Service {service.name} has no port {number}/{protocol}."
-            for p in service.ports:
-                if number in (p.target, p.node_port, p.port):
-                    better = p.port
-                if number == p.target and number != p.port:
-                    explanation = f"{number} is the pods' targetPort; the cluster IP answers on {p.port}."
-                elif number == p.node_port:
-                    explanation = (
-                        f"{number} is the nodePort: it answers on the nodes' addresses; the cluster IP "
-                        f"answers on {p.port}."
-                    )
-                elif number == p.port and protocol != p.protocol:
-                    explanation = f"Port {number} is {p.protocol}, not {protocol}."
-            fix = f"kubectl svcdoctor trace svc/{service.name}:{better} -n {service.namespace}"
-            yield Raised((subject(service),), tuple(evidence), explanation, fix)
-
-
-@check(
     "OBJ025",
     "A headless Service does not translate ports",
     Severity.WARNING,

@@ -15,6 +15,8 @@ from svcdoctor.model.trace import Backend, Outcome, Result, SourceSeen, Status
 from svcdoctor.path.endpoints import Endpoint
 from svcdoctor.path.world import World
 
+NO_PORTS = "no container declares its ports"
+
 
 def endpoint_outcome(world: World, endpoint: Endpoint, port: ServicePort, share: float) -> Outcome:
     """What a connection meets at an endpoint that was chosen with probability ``share``."""
@@ -62,7 +64,7 @@ def pod_outcome(world: World, pod: Pod, ip: str, port: int, protocol: str, share
         return Outcome(Result.DELIVERED, share, backend, SourceSeen.CLIENT, reason)
     ports = [p for c in pod.serving_containers for p in c.ports or ()]
     if not ports:
-        return Outcome(Result.DELIVERED, share, backend, SourceSeen.CLIENT, "no container declares its ports")
+        return Outcome(Result.DELIVERED, share, backend, SourceSeen.CLIENT, NO_PORTS)
     other = next((p for p in ports if p.container_port == port), None)
     listed = ", ".join(f"{p.container_port}/{p.protocol}" for p in ports[:8])
     if other is not None:

@@ -18,7 +18,6 @@ ALIASES = {
     for kind, aliases in {
         "Service": ("svc", "service", "services"),
         "Ingress": ("ing", "ingress", "ingresses"),
-        "HTTPRoute": ("httproute", "httproutes"),
         "Pod": ("po", "pod", "pods"),
         "Deployment": ("deploy", "deployment", "deployments"),
         "ReplicaSet": ("rs", "replicaset", "replicasets"),

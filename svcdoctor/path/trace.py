@@ -177,10 +177,8 @@ def _host_addresses(t: Tracing, pod: Pod) -> list[str]:
 
 def _workload(t: Tracing, target: ObjectTarget) -> Found:
     """Every Service that selects the workload's pods."""
-    kind = Kind(target.kind) if target.kind in set(Kind) else None
+    kind = Kind(target.kind)
     view = TargetView(target.kind, target.namespace, target.name)
-    if kind is None:
-        raise SvcdoctorError(f"{target.kind}/{target.name}: this kind cannot be traced; trace its Service")
     t.view.complete(kind, Scope(target.namespace, name=target.name), required=True)
     complete = t.view.complete(Kind.SERVICE, Scope(target.namespace), required=True)
     workload = t.snapshot.find(kind, target.namespace, target.name, Workload)
