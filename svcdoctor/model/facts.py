@@ -96,11 +96,16 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Objects of a kind within ``scope`` could not be read. ``grant`` says what to grant or run."""
+    """Objects of a kind within ``scope`` could not be read. ``grant`` says what to grant or run.
+
+    ``narrower`` is true where a smaller scope may still be readable: a list of all namespaces was refused,
+    which says nothing of one namespace.
+    """
 
     reason: str
     grant: str = ""
     scope: Scope = EVERYTHING
+    narrower: bool = False
 
 
 @dataclass(frozen=True, slots=True)

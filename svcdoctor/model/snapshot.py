@@ -62,6 +62,13 @@ def in_networks(ip: str, cidrs: Iterable[str]) -> bool:
     return any((n := network(c)) is not None and n.version == address.version and address in n for c in cidrs)
 
 
+def _answers(fact: Unknown, scope: Scope) -> bool:
+    """Whether what is unknown is, or is part of, what was asked for."""
+    if scope.covers(fact.scope):
+        return True
+    return fact.scope.covers(scope) and not (fact.narrower and scope.namespace != fact.scope.namespace)
+
+
 class Snapshot:
     """Immutable facts at one moment. ``source`` says in words where they come from."""
 
@@ -94,7 +101,7 @@ class Snapshot:
         if self.knows(kind, scope):
             return None
         for fact in self.facts.get(kind, ()):
-            if isinstance(fact, Unknown) and (fact.scope.covers(scope) or scope.covers(fact.scope)):
+            if isinstance(fact, Unknown) and _answers(fact, scope):
                 return fact
         return None
 

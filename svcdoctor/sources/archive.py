@@ -19,6 +19,7 @@ from svcdoctor.model.nodefacts import NodeFacts
 from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.node import facts as node
 from svcdoctor.sources.files import File, objects_in, read_tree
+from svcdoctor.sources.metafile import META_FILE, SnapshotMeta, facts_from_meta
 
 
 def read_snapshot(path: Path) -> Snapshot:
@@ -26,12 +27,13 @@ def read_snapshot(path: Path) -> Snapshot:
 
     A kind is known where at least one object of it, or an empty list of it, was found.
     """
-    paused = gc.isenabled()
+    enabled = gc.isenabled()
     gc.disable()  # decoding makes millions of objects and no cycles
     try:
         return _read(path)
     finally:
-        if paused:
+        gc.freeze()  # and they stay: no later collection needs to look at them
+        if enabled:
             gc.enable()
 
 
@@ -40,11 +42,16 @@ def _read(path: Path) -> Snapshot:
     lists: set[Kind] = set()
     dumps: dict[str, list[File]] = {}
     warnings: list[str] = []
+    meta: SnapshotMeta | None = None
     for file in read_tree(path):
         name = node_of(file.parts)
         if name is not None:
             dumps.setdefault(name, []).append(file)
             continue
+        if file.parts[-1] == META_FILE:
+            meta = facts_from_meta(file.data, file.where)
+            if meta is not None:
+                continue
         objects = objects_in(file)
         if objects is None:
             if file.suffix == ".json":
@@ -53,27 +60,47 @@ def _read(path: Path) -> Snapshot:
         if not objects:
             lists.update(_kinds_by_name(file))
         _add(objects, file.where, found, warnings)
-    if not found and not lists and not dumps:
+    if not found and not lists and not dumps and meta is None:
         raise SvcdoctorError(
             f"{path}: no Kubernetes objects found; dump some with "
             "kubectl get services,endpointslices,pods,nodes -A -o json"
         )
-    facts: dict[Kind, tuple[Known | Unknown, ...]] = {}
-    for kind in Kind:
-        if kind in found or kind in lists:
-            facts[kind] = (Known(),)
-        else:
-            info = KINDS[kind]
-            everywhere = " -A" if info.namespaced else ""
-            dump = f"kubectl get {info.resource}{everywhere} -o json > {info.plural}.json"
-            facts[kind] = (Unknown(f"the snapshot holds no {info.plural}", dump),)
+    facts = {kind: _fact(kind, kind in found or kind in lists) for kind in Kind}
+    if meta is not None:
+        facts |= meta.facts
+        for kind, count in meta.counts.items():
+            if count != len(found.get(kind, ())):
+                warnings.append(
+                    f"{path}: {count} {KINDS[kind].plural} were saved, {len(found.get(kind, ()))} are there"
+                )
     return Snapshot(
         {kind: tuple(objects.values()) for kind, objects in found.items()},
         facts,
         {name: _node_facts(name, files) for name, files in dumps.items()},
         source=str(path),
+        would_be=meta is not None and meta.would_be,
         warnings=tuple(warnings),
     )
+
+
+def _fact(kind: Kind, held: bool) -> tuple[Known | Unknown, ...]:
+    """What a dump says of a kind: nobody can tell "none" from "not dumped"."""
+    if held:
+        return (Known(),)
+    info = KINDS[kind]
+    everywhere = " -A" if info.namespaced else ""
+    dump = f"kubectl get {info.resource}{everywhere} -o json > {info.plural}.json"
+    return (Unknown(f"the snapshot holds no {info.plural}", dump),)
+
+
+def node_dumps(path: Path) -> dict[str, dict[str, bytes]]:
+    """The nodes' dumps of a snapshot as they are: node, file name, bytes. Raises SvcdoctorError."""
+    dumps: dict[str, dict[str, bytes]] = {}
+    for file in read_tree(path):
+        node_name = node_of(file.parts)
+        if node_name is not None:
+            dumps.setdefault(node_name, {})[file.parts[-1]] = bytes(file.data)
+    return dumps
 
 
 def _add(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from svcdoctor.model.errors import SvcdoctorError
+from svcdoctor.sources.authprovider import saver
 from svcdoctor.sources.impersonation import impersonation
 from svcdoctor.sources.kubeconfig import Kubeconfig, near, read_kubeconfig
 
@@ -144,7 +145,7 @@ def _from_kubeconfig(connection: Connection, timeout: float | None, config: Kube
         user = config.user(user_name)
         credentials = user.resolved()
         if "auth-provider" in credentials:
-            save = _saver(user.file, config.documents[user.file])
+            save = saver(user.file, config.documents[user.file])
     return _target(
         connection,
         timeout,
@@ -248,26 +249,6 @@ def _service_account(
     if not namespace and (folder / "namespace").is_file():
         namespace = (folder / "namespace").read_text(encoding="utf-8").strip()
     return cluster, {"tokenFile": str(token)}, namespace
-
-
-def _saver(path: Path, document: dict[str, Any]) -> Callable[[], None]:
-    """Writes a kubeconfig file back in place, as kubectl does when an auth-provider renewed its tokens.
-
-    Where the identity provider takes back a refresh token that was used, not saving the new one would log
-    the user out.
-    """
-
-    def save() -> None:
-        import yaml
-
-        try:
-            path.write_text(yaml.safe_dump(document, default_flow_style=False), encoding="utf-8")
-        except OSError as e:
-            raise SvcdoctorError(
-                f"kubeconfig {path}: the renewed token cannot be saved: {e.strerror or e}"
-            ) from None
-
-    return save
 
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}

@@ -25,6 +25,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from svcdoctor import __version__
 from svcdoctor.model.errors import SvcdoctorError
+from svcdoctor.sources.authprovider import prepared
 from svcdoctor.sources.connection import Target
 
 CONNECTIONS = 8
@@ -98,17 +99,20 @@ def connect(target: Target) -> Client:
 def _load(configuration: Any, target: Target, credentials: dict[str, Any]) -> None:
     from kubernetes.config.kube_config import KubeConfigLoader
 
-    name = "target"
+    name, persist = "target", target.save
+    provider = credentials.get("auth-provider")
+    if isinstance(provider, dict):
+        fields, persist = prepared(provider, target.save)
+        credentials = credentials | {"auth-provider": fields}
     config = {
         "current-context": name,
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
         "clusters": [{"name": name, "cluster": {k: v for k, v in target.cluster.items() if v}}],
         "users": [{"name": name, "user": credentials}],
     }
-    provider = credentials.get("auth-provider")
     untyped: Any = KubeConfigLoader
     try:
-        untyped(config, config_base_path="", config_persister=target.save).load_and_set(configuration)
+        untyped(config, config_base_path="", config_persister=persist).load_and_set(configuration)
     except SvcdoctorError:
         raise
     except Exception as e:

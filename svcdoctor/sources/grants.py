@@ -21,7 +21,9 @@ def forbidden(info: KindInfo, scope: Scope, message: str, *, by_name: bool = Fal
 
     ``by_name`` is for an object that was asked for by its name, which takes the verb get.
     """
-    return Unknown(shortened(message), grant(info, scope, refused_user(message), by_name=by_name), scope)
+    everywhere = info.namespaced and scope.namespace is None
+    needed = grant(info, scope, refused_user(message), by_name=by_name)
+    return Unknown(shortened(message), needed, scope, narrower=everywhere)
 
 
 def refused_user(message: str) -> str:

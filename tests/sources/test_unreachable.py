@@ -314,3 +314,20 @@ def test_an_expired_client_certificate_says_since_when(serve: Serve, tmp_path: P
         f"{url}: 401 Unauthorized: the credentials are refused; the client certificate expired at "
         "2026-01-02 03:04 UTC; name valid ones"
     )
+
+
+def test_no_refresh_token_goes_to_an_identity_provider_that_nobody_vouches_for(
+    serve: Serve, tmp_path: Path
+) -> None:
+    claims = base64.urlsafe_b64encode(b'{"exp": 1700000000}').decode().rstrip("=")
+    config = {
+        "id-token": f"e30.{claims}.e30",
+        "refresh-token": "secret",
+        "client-id": "kubectl",
+        "client-secret": "secret",
+        "idp-issuer-url": serve(certificate(tmp_path)),
+    }
+    user = {"auth-provider": {"name": "oidc", "config": config}}
+    message = failure(Connection(kubeconfig=kubeconfig(tmp_path / "config", user=user)))
+    assert 'the auth-provider "oidc" of user "prod" gives no token: ' in message
+    assert "CERTIFICATE_VERIFY_FAILED" in message and "secret" not in message
