@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from svcdoctor.model.errors import SvcdoctorError
+from svcdoctor.sources.apitarget import Target
 from svcdoctor.sources.authprovider import saver
 from svcdoctor.sources.impersonation import impersonation
 from svcdoctor.sources.kubeconfig import Kubeconfig, near, read_kubeconfig
@@ -61,31 +62,6 @@ class Connection:
     client_certificate: Path | None = None
     client_key: Path | None = None
     request_timeout: str = DEFAULT_TIMEOUT
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where to connect and as whom, with all flags applied.
-
-    ``cluster`` and ``credentials`` are the fields of a kubeconfig's cluster and user, with absolute paths;
-    ``headers`` are those of impersonation; ``timeout`` is in seconds, ``None`` for none. ``save`` writes the
-    user's kubeconfig file back after an auth-provider renewed its tokens in ``credentials``.
-    """
-
-    server: str
-    context: str
-    user: str
-    namespace: str
-    cluster: dict[str, Any] = field(repr=False)
-    credentials: dict[str, Any] = field(repr=False)
-    headers: tuple[tuple[str, str], ...]
-    timeout: float | None
-    save: Callable[[], None] | None = None
-
-    @property
-    def place(self) -> str:
-        """The server as messages name it: ``https://10.0.0.1:6443 (context prod)``."""
-        return f"{self.server} (context {self.context})" if self.context else self.server
 
 
 def open_connection(

@@ -25,8 +25,8 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from svcdoctor import __version__
 from svcdoctor.model.errors import SvcdoctorError
+from svcdoctor.sources.apitarget import Target
 from svcdoctor.sources.authprovider import prepared
-from svcdoctor.sources.connection import Target
 
 CONNECTIONS = 8
 """Connections that are kept open: as many as lists are asked for at once, and some for others."""

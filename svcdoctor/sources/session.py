@@ -22,7 +22,7 @@ from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import DecodeError, HTTPError, ProtocolError, ReadTimeoutError
 
 from svcdoctor.model.errors import SvcdoctorError
-from svcdoctor.sources.connection import Target
+from svcdoctor.sources.apitarget import Target
 from svcdoctor.sources.credentials import Client
 from svcdoctor.sources.unreachable import unauthorized, unreachable
 

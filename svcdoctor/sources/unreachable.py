@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from urllib3 import exceptions
 
 from svcdoctor.model.errors import SvcdoctorError
-from svcdoctor.sources.connection import Target
+from svcdoctor.sources.apitarget import Target
 from svcdoctor.sources.credentials import Client
 
 # OpenSSL's X509_V_ERR_*: what is wrong with a server's certificate.

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from conftest import kubeconfig
 
-from svcdoctor.sources.connection import Connection, Target, parse_timeout, resolve
+from svcdoctor.sources.apitarget import Target
+from svcdoctor.sources.connection import Connection, parse_timeout, resolve
 
 NOWHERE = Path("/nowhere")
 
