@@ -48,7 +48,7 @@ def _read(path: Path) -> Snapshot:
         if name is not None:
             dumps.setdefault(name, []).append(file)
             continue
-        if file.parts[-1] == META_FILE:
+        if file.parts[-1] == META_FILE and len(file.parts) <= 2:
             meta = facts_from_meta(file.data, file.where)
             if meta is not None:
                 continue
@@ -67,7 +67,8 @@ def _read(path: Path) -> Snapshot:
         )
     facts = {kind: _fact(kind, kind in found or kind in lists) for kind in Kind}
     if meta is not None:
-        facts |= meta.facts
+        # A kind that somebody added by hand to a saved snapshot is held, whatever was known when it was saved.
+        facts |= {k: f for k, f in meta.facts.items() if k in meta.counts or k not in found}
         for kind, count in meta.counts.items():
             if count != len(found.get(kind, ())):
                 warnings.append(

@@ -17,11 +17,13 @@ import msgspec
 import pytest
 import yaml
 
+from svcdoctor.checks.diagnose import answer_once
 from svcdoctor.cluster.decode import decode_json
 from svcdoctor.cluster.kinds import KINDS
 from svcdoctor.model.base import KubeObject
 from svcdoctor.model.endpoints import EndpointSlice
 from svcdoctor.model.facts import Kind, Known, Scope, Unknown
+from svcdoctor.model.request import ObjectTarget, Request
 from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.node.chainnames import iptables_hash, nftables_base
 from svcdoctor.sources import vocabulary
@@ -29,7 +31,7 @@ from svcdoctor.sources.anonymize import Anonymous, anonymize
 from svcdoctor.sources.anonymousobjects import rule_of
 from svcdoctor.sources.archive import node_dumps, read_snapshot
 from svcdoctor.sources.chainmap import named_in
-from svcdoctor.sources.redaction import hint_parts
+from svcdoctor.sources.redaction import hint_parts, redacted
 from svcdoctor.sources.writing import encoded_list, write_snapshot
 
 CAPTURES = Path(__file__).parents[2] / "fixtures" / "captures"
@@ -190,6 +192,26 @@ def test_a_written_anonymous_snapshot_reads_back(mode: str, tmp_path: Path) -> N
     back = read_snapshot(tmp_path / "out")
     assert shape(back) == shape(capture(mode)[0])
     assert back.node_facts == result.snapshot.node_facts
+
+
+@both
+def test_every_service_is_judged_as_before(mode: str) -> None:
+    old = capture(mode)[0]
+    objects: dict[Kind, tuple[KubeObject, ...]] = {
+        kind: tuple(o for o in map(redacted, old.of(kind)) if o is not None) for kind in Kind
+    }
+    plain = Snapshot(objects, old.facts, old.node_facts)
+    assert judged(anonymised(mode).snapshot) == judged(plain)
+
+
+def judged(snapshot: Snapshot) -> Counter[tuple[str, tuple[str, ...], int]]:
+    """How many Services have which verdict, findings and number of paths."""
+    found: Counter[tuple[str, tuple[str, ...], int]] = Counter()
+    for service in snapshot.services:
+        request = Request(ObjectTarget("Service", service.name, service.namespace))
+        trace = answer_once(snapshot, request, service.namespace)
+        found[str(trace.verdict), tuple(sorted(f.code for f in trace.findings)), len(trace.paths)] += 1
+    return found
 
 
 @both

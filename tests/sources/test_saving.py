@@ -146,3 +146,12 @@ def test_the_same_answers_come_of_it(anonymous):
     after = verdicts(back)
     assert len(after) == len(before) + 1
     assert all(v in after for v in before)
+
+
+def test_a_kind_that_is_added_by_hand_is_held(tmp_path):
+    saved = Snapshot({}, {Kind.SERVICE: (Known(),), Kind.POD: (Unknown("forbidden", "grant it"),)})
+    write_snapshot(saved, tmp_path / "s")
+    assert not read_snapshot(tmp_path / "s").knows(Kind.POD)
+    (tmp_path / "s" / "pods.json").write_text('{"kind": "Pod", "metadata": {"name": "p"}}')
+    assert read_snapshot(tmp_path / "s").knows(Kind.POD)
+    assert read_snapshot(tmp_path / "s").knows(Kind.SERVICE)
