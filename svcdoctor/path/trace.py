@@ -27,6 +27,8 @@ from svcdoctor.path.service_ways import service_paths
 from svcdoctor.path.tracing import Tracing
 from svcdoctor.path.view import View
 
+WARNINGS = 5  # of a snapshot's files that were passed over or contradict each other
+
 
 def trace(view: View, request: Request, namespace: str) -> Trace:
     """The whole way of ``request``; ``namespace`` completes short names.
@@ -61,7 +63,7 @@ def trace(view: View, request: Request, namespace: str) -> Trace:
         view_target,
         tuple(paths),
         unknowns=view.missing,
-        notes=tuple(dict.fromkeys(t.notes)),
+        notes=tuple(dict.fromkeys([*t.notes, *t.snapshot.warnings[:WARNINGS]])),
         services=tuple(t.services),
         needs=view.needs,
     )

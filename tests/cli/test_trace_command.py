@@ -154,6 +154,18 @@ def test_batch_is_quick(run, tmp_path):
     assert time.monotonic() - started < 9
 
 
+def test_what_two_dumps_say_differently_is_told(run, tmp_path):
+    for name in ("a", "b"):
+        text = (ROOT / "tests/cli/readme_world.yaml").read_text()
+        (tmp_path / f"{name}.yaml").write_text(
+            text.replace("port: 8080, targetPort: http", f"port: 80{name == 'b':d}0, targetPort: http")
+        )
+    done = run("trace", "svc/web", "--snapshot", str(tmp_path))
+    assert done.returncode == 0
+    assert "Service default/web was read before and differs; this one counts" in " ".join(done.stdout.split())
+    assert "10.96.0.20:8010" in done.stdout
+
+
 # --- live ---------------------------------------------------------------------------------------------
 
 
