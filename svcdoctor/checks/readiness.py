@@ -207,6 +207,32 @@ def unready_published(case: Case) -> Iterator[Raised]:
 
 
 @check(
+    "OBJ034",
+    "Only terminating pods serve",
+    Severity.WARNING,
+    meaning=(
+        "No endpoint is ready; kube-proxy falls back to pods that are being deleted and still serve "
+        "(KEP-1669). Once they are gone, requests are refused."
+    ),
+    look="kubectl get endpointslices -l kubernetes.io/service-name=NAME -o yaml (conditions)",
+)
+def only_terminating(case: Case) -> Iterator[Raised]:
+    for service in case.services:
+        slices = case.view.snapshot.slices(service.namespace, service.name)
+        endpoints = [e for s in slices for e in s.endpoints or ()]
+        draining = [e for e in endpoints if e.serving and e.terminating]
+        if draining and not any(e.ready for e in endpoints):
+            names = listed(e.target_ref.name if e.target_ref else "?" for e in draining)
+            yield Raised(
+                (subject(service),),
+                (f"all {len(draining)} endpoints that serve are terminating: {names}", "none is ready"),
+                "A rollout has no new pod ready yet, or the workload is going away.",
+                f"kubectl -n {service.namespace} get pods "
+                f"-l {','.join(f'{k}={v}' for k, v in (service.spec.selector or {}).items())}",
+            )
+
+
+@check(
     "NOD009",
     "A node on the way is NotReady",
     Severity.WARNING,

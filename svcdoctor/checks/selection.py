@@ -315,13 +315,14 @@ def _offers(pod: Pod, service: Service) -> bool:
         "not: one of the two was copied and not adapted."
     ),
     look="kubectl get svc -n NAMESPACE -o wide",
-    explains=("OBJ013", "OBJ010", "OBJ012"),
+    explains=("OBJ013",),
 )
 def services_disagree(case: Case) -> Iterator[Raised]:
     for service in case.services:
         pods = case.selected(service)
-        if not pods or all(_offers(p, service) for p in pods):
-            continue
+        numbers = [p for p in service.ports if isinstance(p.target, int)]
+        if not pods or len(numbers) < len(service.ports) or any(_offers(p, service) for p in pods):
+            continue  # a name that no pod has is OBJ010's
         if not case.view.complete(Kind.SERVICE, Scope(service.namespace)):
             continue
         for other in case.view.snapshot.services:

@@ -103,11 +103,16 @@ def main() -> None:
     except SvcdoctorError as e:
         _end(f"{name}: error: {e.message}", e.exit_code)
     except BrokenPipeError:
-        # The reader has gone (| head): nothing is wrong. Python would complain while flushing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_stdout()  # the reader has gone (| head): nothing is wrong
         raise SystemExit(0) from None
     except OSError as e:
+        _abandon_stdout()
         _end(f"{name}: error: {e.filename + ': ' if e.filename else ''}{e.strerror or e}", 2)
+
+
+def _abandon_stdout() -> None:
+    """What could not be written is dropped: Python would complain a second time while flushing at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(name: str) -> None:
@@ -118,6 +123,7 @@ def _run(name: str) -> None:
             # Everything has been cleaned up by now; a request under way on a thread is not waited for.
             sys.stdout.flush()
             os._exit(INTERRUPTED)
+        sys.stdout.flush()  # a full disk shows here, where it can still be said
         raise
 
 

@@ -13,6 +13,8 @@ from svcdoctor.sources.files import raw_objects
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+# What this environment says must not decide a test: a user's shell buffers, and has a kubeconfig of its own.
+DROPPED = ("KUBECONFIG", "NO_COLOR", "COLUMNS", "PYTHONUNBUFFERED")
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def run(tmp_path):
     """``run("trace", "svc/web", …)`` in the repository's root; without a kubeconfig of the machine's."""
 
     def call(*words, stdin=None, kubeconfig=None, cwd=ROOT, **environment):
-        env = {k: v for k, v in os.environ.items() if k not in ("KUBECONFIG", "NO_COLOR", "COLUMNS")}
+        env = {k: v for k, v in os.environ.items() if k not in DROPPED}
         env |= {"PATH": f"{BIN}:{env['PATH']}", "HOME": str(tmp_path), "COLUMNS": "80", **environment}
         env["KUBECONFIG"] = str(kubeconfig or tmp_path / "no-kubeconfig")
         command = list(words)

@@ -91,7 +91,7 @@ def test_why_lsof_shows_nothing_on_a_hostport(run):
 
 
 def test_the_tutorials_manifest_that_the_api_server_rejects(run):
-    folder = "fixtures/minikube/manifests"
+    folder = "fixtures/minikube-manifests"
     done = run(
         "trace", "svc/test-svc-np", "-f", f"{folder}/test-svc-np.yaml", "-f", f"{folder}/test-deployment.yaml"
     )
