@@ -81,7 +81,23 @@ def _service(t: Tracing, namespace: str, name: str, port: str | None) -> Found:
     service = t.snapshot.service(namespace, name)
     if service is None:
         return TargetView("Service", namespace, name), []
-    return _view(service), service_paths(t, service, port)
+    paths = service_paths(t, service, port)
+    if not paths and not t.view.needs:
+        raise SvcdoctorError(_no_way(t, service, port))
+    return _view(service), paths
+
+
+def _no_way(t: Tracing, service: Service, port: str | None) -> str:
+    """Why a Service that exists has no path of the kind that was asked for."""
+    name = f"svc/{service.name}"
+    has = ", ".join(f"{p.name or '-'} {p.port}/{p.protocol}" for p in service.ports) or "none"
+    if port is not None and not any(port in (p.name, str(p.port)) for p in service.ports):
+        return f"{name}:{port}: no such port (it has {has})"
+    asked = [f"--via {kind}" for kind in sorted(t.request.via)]
+    asked += [f"--protocol {t.request.protocol}"] if t.request.protocol else []
+    asked += [f"--family {t.request.family}"] if t.request.family else []
+    what = "headless" if service.headless else f"type {service.type}"
+    return f"{name} has no way in {' '.join(asked) or 'at all'} ({what}, ports {has})"
 
 
 def _service_or_node(t: Tracing, target: ObjectTarget) -> Found:
