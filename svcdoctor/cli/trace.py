@@ -144,9 +144,10 @@ def trace(
     if batch is not None:
         _batch(source, batch, namespace)
         return
+    client = parse_client(from_) if from_ else None
     request = Request(
-        parse_target(target or "", namespace),
-        parse_client(from_) if from_ else None,
+        parse_target(target or "", namespace, client),
+        client,
         frozenset(via or ()),
         node,
         str(protocol) if protocol else None,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from svcdoctor.model.request import ClientSpec
+from svcdoctor.model.snapshot import in_networks
 from svcdoctor.model.trace import (
+    ClientKind,
     Entry,
     EntryKind,
     Hop,
@@ -12,6 +14,7 @@ from svcdoctor.model.trace import (
     Status,
 )
 from svcdoctor.path import hops as h
+from svcdoctor.path.balancer import balanced_path
 from svcdoctor.path.deliver import Packet, deliver
 from svcdoctor.path.tracing import ANY_POD, OUTSIDE, Tracing
 
@@ -25,6 +28,11 @@ def address_path(t: Tracing, ip: str, port: int, protocol: str, enter: str | Non
     """The reverse question: what answers at this address."""
     family = 6 if ":" in ip else 4
     kind, node, default = _entry_of(t, ip, port, protocol)
+    asker = t.request.client
+    outside = asker is None or asker.kind is ClientKind.EXTERNAL
+    balanced = t.world.frontends.get((ip, protocol, port))
+    if kind is EntryKind.LOAD_BALANCER and balanced is not None and outside and t.request.node is None:
+        return balanced_path(t, balanced, ip, family)
     client, source = t.source(default, family, t.request.node if default is ANY_POD else None)
     enter = enter or t.request.node or (node if kind is EntryKind.NODE_PORT else None)
     delivery = deliver(t.world, Packet(source, ip, port, protocol, enter))
@@ -50,7 +58,13 @@ def address_path(t: Tracing, ip: str, port: int, protocol: str, enter: str | Non
 
 def _entry_of(t: Tracing, ip: str, port: int, protocol: str) -> tuple[EntryKind, str | None, ClientSpec]:
     """Which kind of entry an address is, on which node, and who usually asks there."""
+    frontend = t.world.frontends.get((ip, protocol, port))
+    if frontend is not None:
+        return frontend.kind, None, ANY_POD if frontend.kind is EntryKind.CLUSTER_IP else OUTSIDE
     node = t.snapshot.nodes_by_ip.get(ip)
+    client = t.request.client
+    if client is not None and client.kind is ClientKind.NODE and (ip.startswith("127.") or ip == "::1"):
+        node = client.name
     if node is not None:
         held = [p for p, _ in t.world.host_ports.get((protocol, port), ()) if p.spec.node_name == node]
         kind = EntryKind.NODE_PORT
@@ -62,4 +76,5 @@ def _entry_of(t: Tracing, ip: str, port: int, protocol: str) -> tuple[EntryKind,
         return claimed[0], None, ANY_POD if claimed[0] is EntryKind.CLUSTER_IP else OUTSIDE
     if ip in t.snapshot.pods_by_ip:
         return EntryKind.DNS, None, ANY_POD
-    return EntryKind.CLUSTER_IP, None, ANY_POD
+    in_range = in_networks(ip, t.snapshot.service_cidrs)
+    return EntryKind.CLUSTER_IP if in_range else EntryKind.EXTERNAL_IP, None, ANY_POD

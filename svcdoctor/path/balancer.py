@@ -40,11 +40,11 @@ def load_balancer_paths(t: Tracing, service: Service, port: ServicePort) -> list
             found.append(t.fronted(frontend, address, port.port, OUTSIDE, t.request.node))
         else:
             families = (6 if ":" in address else 4,) if address else t.families(service)[:1]
-            found += [_balanced(t, frontend, address or point.hostname, family) for family in families]
+            found += [balanced_path(t, frontend, address or point.hostname, family) for family in families]
     return found
 
 
-def _balanced(t: Tracing, frontend: Frontend, address: str, family: int) -> Path:
+def balanced_path(t: Tracing, frontend: Frontend, address: str, family: int) -> Path:
     """From outside through the balancer, which sends to the nodes that pass its health check."""
     service, port = frontend.service, frontend.port
     client, source = t.source(OUTSIDE, family, None)
@@ -74,6 +74,6 @@ def _balanced(t: Tracing, frontend: Frontend, address: str, family: int) -> Path
     if detail:
         steps = tuple(replace(s, detail=detail) if s.kind is HopKind.LOAD_BALANCER else s for s in path.hops)
         path = replace(path, hops=steps)
-    if source.ip is None and in_source_ranges(service, None) is None:
+    if source.ip is None and in_source_ranges(service, None, family) is None:
         t.notes.append("clients outside loadBalancerSourceRanges are dropped; ask with --from external/IP")
     return path

@@ -55,7 +55,7 @@ def source_of(view: View, spec: ClientSpec, namespace: str, family: int) -> Sour
         return Source(ClientKind.POD, pod=(ns, spec.name))
     node = pod.spec.node_name or None
     if pod.spec.host_network:
-        return Source(ClientKind.NODE, pod.status.host_ip or None, node)
+        return Source(ClientKind.NODE, node_address(snapshot, node or "", family), node)
     ip = next((c for i in pod.ips if (":" in i) == (family == 6) and (c := canonical_or_none(i))), None)
     return Source(ClientKind.POD, ip, node, (ns, spec.name))
 

@@ -66,9 +66,19 @@ def failed(result: Result, reason: str, code: str | None = None, status: Status 
     return Outcome(result, 1.0, None, SourceSeen.UNKNOWN, reason, code, status)
 
 
+def source_ranges(service: Service, family: int) -> tuple[str, ...]:
+    """The Service's loadBalancerSourceRanges of one IP family."""
+    found = (r.strip() for r in service.spec.load_balancer_source_ranges or ())
+    return tuple(r for r in found if r and (":" in r) == (family == 6))
+
+
 def deliver(world: World, packet: Packet) -> Delivery:
     """What the objects say becomes of the packet."""
     at = packet.source.node if packet.source.kind is not ClientKind.EXTERNAL else packet.enter
+    source = packet.source.ip if packet.source.kind is ClientKind.EXTERNAL else None
+    if source is not None and (":" in source) != (packet.family == 6):
+        reason = f"{source} cannot send to {packet.ip}: another IP family"
+        return Delivery((failed(Result.DROPPED, reason, "EXT004"),), node=at)
     frontend = world.frontends.get((packet.ip, packet.protocol, packet.port))
     if frontend is not None and not _is_node_address(world, packet):
         return to_frontend(world, packet, frontend, at)
@@ -222,7 +232,13 @@ def _node_process(world: World, packet: Packet, owner: str | None) -> Outcome:
                     else failed(Result.REFUSED, f"{reason} only")
                 )
         return failed(Result.REFUSED, f"nothing on {owner} listens on port {packet.port}/{packet.protocol}")
-    others = [pod for pod, _ in world.host_ports.get((packet.protocol, packet.port), ())]
+    held = world.host_ports.get((packet.protocol, packet.port), ())
+    here = [port.host_ip for pod, port in held if pod.spec.node_name == owner]
+    if here:
+        return failed(
+            Result.REFUSED, f"hostPort {packet.port} answers on {', '.join(here)} of {owner} only", "OBJ030"
+        )
+    others = [pod for pod, _ in held]
     if others:
         where = ", ".join(sorted({p.spec.node_name for p in others}))
         reason = f"hostPort {packet.port} answers only on the pod's own node ({where}), not on {owner}"
@@ -265,7 +281,7 @@ def to_frontend(world: World, packet: Packet, frontend: Frontend, at: str | None
     external = frontend.kind is not EntryKind.CLUSTER_IP
     name = f"Service {service.namespace}/{service.name}"
     if frontend.kind is EntryKind.LOAD_BALANCER:
-        allowed = in_source_ranges(service, packet.source.ip)
+        allowed = in_source_ranges(service, packet.source.ip, packet.family)
         if allowed is False:
             reason = f"loadBalancerSourceRanges of {name} do not list {packet.source.ip}"
             return Delivery((failed(Result.DROPPED, reason, "EXT002"),), frontend, at, choice)
@@ -286,9 +302,12 @@ def to_frontend(world: World, packet: Packet, frontend: Frontend, at: str | None
     )
 
 
-def in_source_ranges(service: Service, source: str | None) -> bool | None:
-    """Whether loadBalancerSourceRanges let the source pass; ``None`` when the source is not known."""
-    ranges = tuple(r.strip() for r in service.spec.load_balancer_source_ranges or () if r.strip())
+def in_source_ranges(service: Service, source: str | None, family: int) -> bool | None:
+    """Whether loadBalancerSourceRanges let the source pass; ``None`` when the source is not known.
+
+    kube-proxy looks at the ranges of the packet's own family only: without one, everything passes.
+    """
+    ranges = source_ranges(service, family)
     if not ranges:
         return True
     return None if source is None else in_networks(source, ranges)

@@ -37,6 +37,7 @@ class Endpoint(Value, frozen=True):
     serving: bool
     terminating: bool
     pod: tuple[str, str] | None
+    hostname: str | None
     zones: tuple[str, ...]
     nodes: tuple[str, ...]
 
@@ -109,6 +110,7 @@ def _endpoint(e: SliceEndpoint, ip: str, port: int) -> Endpoint:
         e.serving,
         e.terminating,
         (ref.namespace, ref.name) if ref is not None and ref.kind == "Pod" else None,
+        e.hostname,
         tuple(z.name for z in hints.for_zones or ()) if hints else (),
         tuple(n.name for n in hints.for_nodes or ()) if hints else (),
     )
@@ -170,7 +172,8 @@ def choose(service: Service, endpoints: tuple[Endpoint, ...], node: str | None, 
             draining = bool(cluster)
     if not uses_local(service):
         return Choice(cluster, (), bool(cluster), topology, draining)
-    here = tuple(e for e in endpoints if node is not None and e.node == node)
+    # Would-be pods have no node yet: with no node known they count as being where the client is.
+    here = tuple(e for e in endpoints if e.node == node)
     local = tuple(e for e in here if e.ready)
     if not local:
         local = tuple(e for e in here if e.draining)

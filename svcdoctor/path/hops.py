@@ -21,7 +21,7 @@ from svcdoctor.model.trace import (
     SourceSeen,
     Status,
 )
-from svcdoctor.path.deliver import Delivery
+from svcdoctor.path.deliver import Delivery, source_ranges
 from svcdoctor.path.names import full_name
 
 
@@ -60,7 +60,7 @@ def service_hop(service: Service, port: ServicePort) -> Hop:
     return Hop(HopKind.SERVICE, title, address, port.port, Status.OK, detail)
 
 
-def policy_hop(service: Service, kind: EntryKind, delivery: Delivery) -> Hop:
+def policy_hop(service: Service, kind: EntryKind, delivery: Delivery, family: int) -> Hop:
     """Which endpoints the entry may use, affinity, and whether the client's address survives."""
     external = kind in (EntryKind.NODE_PORT, EntryKind.LOAD_BALANCER, EntryKind.EXTERNAL_IP)
     policy = "externalTrafficPolicy" if external else "internalTrafficPolicy"
@@ -68,6 +68,9 @@ def policy_hop(service: Service, kind: EntryKind, delivery: Delivery) -> Hop:
         service.spec.external_traffic_policy if external else service.spec.internal_traffic_policy
     ) or "Cluster"
     parts = ["endpoints of every node" if value == "Cluster" else "endpoints of this node only"]
+    elsewhere = {o.backend.node for o in delivery.outcomes if o.backend} - {delivery.node}
+    if value == "Local" and external and elsewhere and delivery.node is not None:
+        parts = ["endpoints of every node: the policy does not hold for pods and the node itself"]
     choice = delivery.choice
     if choice is not None and choice.topology:
         parts.append(f"narrowed to this {choice.topology} by topology hints")
@@ -78,11 +81,13 @@ def policy_hop(service: Service, kind: EntryKind, delivery: Delivery) -> Hop:
             f"a client keeps its endpoint for {service.affinity_seconds} s (sessionAffinity ClientIP)"
         )
     seen = {o.source_seen for o in delivery.outcomes if o.result is Result.DELIVERED}
-    if SourceSeen.NODE in seen:
+    if seen == {SourceSeen.NODE, SourceSeen.CLIENT}:
+        parts.append("SNAT for some: of these endpoints, some see a node's address and some the client's")
+    elif SourceSeen.NODE in seen:
         parts.append("SNAT: the pod sees a node's address, not the client's")
     elif seen == {SourceSeen.CLIENT}:
         parts.append("no SNAT: the pod sees the client's address")
-    ranges = service.spec.load_balancer_source_ranges
+    ranges = source_ranges(service, family)
     if kind is EntryKind.LOAD_BALANCER and ranges:
         parts.append(f"only from {', '.join(ranges)}")
     codes = {o.code for o in delivery.outcomes}

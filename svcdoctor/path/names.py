@@ -66,9 +66,14 @@ def _service_name(labels: list[str]) -> tuple[ClusterName, ...]:
 
 
 def resolve(snapshot: Snapshot, name: str, namespace: str) -> ClusterName | None:
-    """The first candidate that exists; else the likeliest one, ``None`` for an outside name."""
+    """The first candidate that exists; else the likeliest one, ``None`` for an outside name.
+
+    Three labels (``www.example.org``) are an outside name unless they name an existing Service's pod.
+    """
     found = candidates(name, namespace)
     for candidate in found:
         if candidate.pod_ip is not None or snapshot.service(candidate.namespace, candidate.service):
             return candidate
-    return next((c for c in found if c.host is None), found[0] if found else None)
+    named = next((c for c in found if c.host is None), None)
+    inside = f"{name.rstrip('.')}.".endswith((".svc.", f".{DOMAIN}."))
+    return named or (found[0] if found and inside else None)

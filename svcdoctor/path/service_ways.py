@@ -20,7 +20,7 @@ from svcdoctor.path.clients import node_address
 from svcdoctor.path.endpoints import Endpoint
 from svcdoctor.path.ingress import backend_port, routes
 from svcdoctor.path.ingress_ways import routed_path
-from svcdoctor.path.named_ways import external_name_path, headless_paths
+from svcdoctor.path.named_ways import external_name_path, headless_paths, portless_paths
 from svcdoctor.path.tracing import ANY_POD, OUTSIDE, Tracing
 from svcdoctor.path.world import Frontend
 
@@ -34,6 +34,8 @@ def service_paths(t: Tracing, service: Service, port: str | None = None) -> list
     if not ports and port is not None and service.cluster_ips and port.isdecimal():
         return [address_path(t, service.cluster_ips[0], int(port), t.request.protocol or "TCP")]
     paths: list[Path] = []
+    if service.headless and not service.ports and port is None:
+        return portless_paths(t, service)
     if service.type == "ExternalName":
         return [external_name_path(t, service)] if t.wants(EntryKind.DNS) else []
     for p in ports:
@@ -110,7 +112,7 @@ def _nodes_that_differ(
         return [(None, "")]
     names: list[str | None] = [*t.snapshot.node_names]
     if not names:
-        names = [*sorted({e.node for e in endpoints if e.node}), None]
+        names = _nodes_with_endpoints(t, endpoints)
     groups: dict[tuple[tuple[Endpoint, ...], ...], list[str | None]] = {}
     for name in names:
         choice = t.world.choice(service, port, family, name)
@@ -148,5 +150,13 @@ def _entry_nodes(t: Tracing, service: Service, port: ServicePort, family: int) -
         return [*names]
     if service.external_local:
         endpoints = t.world.endpoints(service, port, family)
-        return [*sorted({e.node for e in endpoints if e.node}), None]
+        return _nodes_with_endpoints(t, endpoints)
     return [None]
+
+
+def _nodes_with_endpoints(t: Tracing, endpoints: tuple[Endpoint, ...]) -> list[str | None]:
+    """The nodes that are known by their endpoints, where nodes themselves may not be listed."""
+    names: list[str | None] = [*sorted({e.node for e in endpoints if e.node})]
+    if names:
+        t.notes.append("nodes are not known: traffic on a node without an endpoint is dropped (policy Local)")
+    return names or [None]

@@ -10,7 +10,7 @@ import re
 from urllib.parse import urlsplit
 
 from svcdoctor.model.errors import SvcdoctorError
-from svcdoctor.model.request import AddressTarget, ObjectTarget
+from svcdoctor.model.request import AddressTarget, ClientSpec, ObjectTarget
 from svcdoctor.model.snapshot import canonical_or_none
 
 ALIASES = {
@@ -29,13 +29,18 @@ ALIASES = {
     for alias in aliases
 }
 
-_NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+_NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?$")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
-def parse_target(text: str, namespace: str) -> ObjectTarget | AddressTarget:
-    """What ``text`` names. Raises SvcdoctorError, with the forms there are, for what is none."""
+def parse_target(text: str, namespace: str, client: ClientSpec | None = None) -> ObjectTarget | AddressTarget:
+    """What ``text`` names. Raises SvcdoctorError, with the forms there are, for what is none.
+
+    A bare name means what it means to the client: a Service of the pod's own namespace.
+    """
     text = text.strip()
+    if "/" not in text and client is not None and client.namespace:
+        namespace = client.namespace
     if "://" in text:
         return _url(text)
     kind, slash, rest = text.partition("/")
@@ -66,6 +71,8 @@ def _object(text: str, kind: str, rest: str, namespace: str) -> ObjectTarget:
     _check_name(name, text)
     if colon and not port:
         raise SvcdoctorError(f"{text}: no port after the colon; say a number or a port's name")
+    if port.isdecimal() and not 0 < int(port) < 65536:
+        raise SvcdoctorError(f"{text}: {port!r} is no port (1 to 65535)")
     return ObjectTarget(kind, name, namespace, port or None, path)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from svcdoctor.cluster.selectors import matches_labels
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.facts import Kind, Scope
+from svcdoctor.model.ingress import Ingress
 from svcdoctor.model.pod import Pod
 from svcdoctor.model.request import AddressTarget, ObjectTarget, Request
 from svcdoctor.model.service import Service
@@ -20,7 +21,7 @@ from svcdoctor.model.snapshot import canonical_or_none
 from svcdoctor.model.trace import EntryKind, Path, TargetView, Trace, Verdict, combined
 from svcdoctor.model.workload import Workload
 from svcdoctor.path.address_ways import address_path
-from svcdoctor.path.ingress import host_matches
+from svcdoctor.path.ingress import host_matches, route_for
 from svcdoctor.path.ingress_ways import controlled_paths, ingress_paths
 from svcdoctor.path.names import ClusterName, resolve
 from svcdoctor.path.service_ways import service_paths
@@ -38,7 +39,12 @@ def trace(view: View, request: Request, namespace: str) -> Trace:
     """
     t = Tracing(view, request, namespace)
     target = request.target
+    names = view.snapshot.node_names
+    if request.node is not None and names and view.complete(Kind.NODE) and request.node not in names:
+        raise SvcdoctorError(f"--node {request.node}: no such node (there are {', '.join(names[:8])})")
     if isinstance(target, AddressTarget):
+        if request.client is not None and request.client.namespace:
+            t.namespace = request.client.namespace  # a name means what the pod's search list makes of it
         found = _address(t, target)
     elif target.kind == "Service":
         found = _service_or_node(t, target)
@@ -157,7 +163,7 @@ def _pod(t: Tracing, target: ObjectTarget) -> Found:
             and (port.container_port, port.protocol) in numbers
             and t.wants(EntryKind.HOST_PORT)
         ):
-            for address in _host_addresses(t, pod):
+            for address in _host_addresses(t, pod, port.host_ip):
                 paths.append(address_path(t, address, port.host_port, port.protocol))
     if not paths and not pod.ips:
         t.notes.append(f"pod {pod.namespace}/{pod.name} has no address yet (phase {pod.status.phase})")
@@ -187,7 +193,13 @@ def _pod_ports(pod: Pod, port: str | None, protocol: str | None) -> list[tuple[i
     return named
 
 
-def _host_addresses(t: Tracing, pod: Pod) -> list[str]:
+def _host_addresses(t: Tracing, pod: Pod, host_ip: str) -> list[str]:
+    """Where a hostPort answers: the hostIP that it names, else every internal address of its node."""
+    if host_ip.startswith("127.") or host_ip == "::1":
+        t.notes.append(f"a hostPort with hostIP {host_ip} answers on node {pod.spec.node_name} itself only")
+        return []
+    if host_ip not in ("", "0.0.0.0", "::"):
+        return [host_ip]
     node = t.snapshot.node(pod.spec.node_name)
     texts = node.addresses("InternalIP") if node else ((pod.status.host_ip,) if pod.status.host_ip else ())
     return [c for a in texts if (c := canonical_or_none(a)) is not None]
@@ -226,6 +238,9 @@ def _address(t: Tracing, target: AddressTarget) -> Found:
     if ip is not None:
         if target.port is None:
             raise SvcdoctorError(f"{target.host}: no port; say {target.host}:PORT")
+        ingress = _ingress_at(t, ip)
+        if ingress is not None:
+            return _ingress(t, ingress.namespace, ingress.name, None, target.path)
         view = _view_of_address(t, ip, target.port, protocol)
         paths = [address_path(t, ip, target.port, protocol)]
         if target.path is not None and view.kind == "Service":
@@ -234,14 +249,15 @@ def _address(t: Tracing, target: AddressTarget) -> Found:
     for service in t.snapshot.services:
         for point in service.ingress_points:
             if point.hostname and point.hostname.lower() == target.host.lower():
+                t.only = frozenset({EntryKind.LOAD_BALANCER})
                 return _view(service), service_paths(t, service, str(target.port) if target.port else None)
     name = resolve(t.snapshot, target.host, t.namespace)
     if t.view.complete(Kind.INGRESS) and (
         name is None or not t.snapshot.service(name.namespace, name.service)
     ):
-        for ingress in t.snapshot.of(Kind.INGRESS):
-            if any(r.host and host_matches(r.host, target.host) for r in ingress.spec.rules or ()):
-                return _ingress(t, ingress.namespace, ingress.name, target.host, target.path or "/")
+        ingress = _ingress_for(t, target.host, target.path or "/", name is None)
+        if ingress is not None:
+            return _ingress(t, ingress.namespace, ingress.name, target.host, target.path or "/")
     if name is None:
         if not everything:
             return TargetView("Service", t.namespace, target.host), []
@@ -249,6 +265,25 @@ def _address(t: Tracing, target: AddressTarget) -> Found:
             f"{target.host}: no name of this cluster (SERVICE.NAMESPACE, an Ingress host, a node's name)"
         )
     return _named(t, target, name)
+
+
+def _ingress_at(t: Tracing, ip: str) -> Ingress | None:
+    """The Ingress whose status has this address, where no Service claims it."""
+    if ip in t.world.claimed or ip in t.snapshot.nodes_by_ip or not t.view.complete(Kind.INGRESS):
+        return None
+    ingresses: tuple[Ingress, ...] = t.snapshot.of(Kind.INGRESS)
+    return next((i for i in ingresses if any(p.ip == ip for p in i.status.load_balancer.ingress or ())), None)
+
+
+def _ingress_for(t: Tracing, host: str, path: str, outside: bool) -> Ingress | None:
+    """The Ingress that takes a host: one that names it, else for an outside name one that takes any host."""
+    ingresses: tuple[Ingress, ...] = t.snapshot.of(Kind.INGRESS)
+    for ingress in ingresses:
+        if any(r.host and host_matches(r.host, host) for r in ingress.spec.rules or ()):
+            return ingress
+    if not outside:
+        return None
+    return next((i for i in ingresses if route_for(i, host, path) is not None), None)
 
 
 def _node_named(t: Tracing, host: str) -> str | None:
@@ -265,10 +300,9 @@ def _named(t: Tracing, target: AddressTarget, name: ClusterName) -> Found:
         port = target.port or 80
         path = address_path(t, name.pod_ip, port, t.request.protocol or "TCP")
         return _view_of_address(t, name.pod_ip, port, "TCP"), [path]
-    if name.host is not None:
-        t.notes.append(f"{name.fqdn} is one pod's record of the headless Service {name.service}")
+    t.record = name.host
     if not t.request.via:
-        t.inside_only = True
+        t.only = frozenset({EntryKind.CLUSTER_IP, EntryKind.DNS})
     return _service(t, name.namespace, name.service, str(target.port) if target.port else None)
 
 

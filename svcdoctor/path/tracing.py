@@ -44,12 +44,13 @@ class Tracing:
         self.namespace = namespace
         self.notes: list[str] = []
         self.services: dict[tuple[str, str], None] = {}
-        self.inside_only = False  # a DNS name was asked: nodePorts are another question
+        self.only: frozenset[EntryKind] = frozenset()  # what the target itself leaves of the entries
+        self.record: str | None = None  # one pod's record of a headless Service
 
     def wants(self, kind: EntryKind) -> bool:
         """Whether paths by this entry were asked for: all are, unless ``via`` or a DNS name says less."""
-        if self.inside_only:
-            return kind in (EntryKind.CLUSTER_IP, EntryKind.DNS)
+        if self.only and kind not in self.only:
+            return False
         return not self.request.via or kind in self.request.via
 
     def prefetch(self, namespace: str, name: str) -> None:
@@ -129,7 +130,9 @@ class Tracing:
                     h.node_hop(self.snapshot, entry.node, node_address(self.snapshot, entry.node, 4))
                 )
         steps.append(h.service_hop(service, port))
-        steps.append(h.policy_hop(service, frontend.kind, delivery))
+        steps.append(
+            h.policy_hop(service, frontend.kind, delivery, 6 if entry.address and ":" in entry.address else 4)
+        )
         steps += h.backend_hops(delivery.outcomes)
         return self.path(client, entry, service, port, steps, delivery.outcomes)
 

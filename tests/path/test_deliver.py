@@ -167,6 +167,7 @@ def pods(outcomes):
         (WEB1, "10.96.0.3", 80, None, {"shop/web-1"}),  # internalTrafficPolicy Local
         (OUTSIDE, "198.51.100.5", 80, "n3", BOTH),
         (OUTSIDE, "198.51.100.8", 80, "n2", BOTH),
+        (OUTSIDE6, "2001:db8:5::5", 80, "n1", BOTH),  # the ranges are IPv4: they say nothing of IPv6
         (CLIENT, "10.1.0.5", 8080, None, {"shop/web-1"}),
         (OUTSIDE, "192.0.2.1", 9000, None, {"shop/web-1"}),  # hostPort
         (OUTSIDE, "192.0.2.2", 30009, None, {"shop/web-2"}),  # Local falls back to terminating by itself
@@ -193,7 +194,7 @@ def test_delivered(where, source, ip, port, enter, reached):
         (CLIENT, "10.96.0.3", 80, None, Result.DROPPED, "RUL010"),
         (CLIENT6, "fd96::3", 80, None, Result.DROPPED, "RUL010"),
         (OTHERS, "198.51.100.5", 80, "n1", Result.DROPPED, "EXT002"),
-        (OUTSIDE6, "2001:db8:5::5", 80, "n1", Result.DROPPED, "EXT002"),  # the ranges are IPv4
+        (OUTSIDE6, "198.51.100.5", 80, "n1", Result.DROPPED, "EXT004"),  # another family
         (CLIENT, "198.51.100.5", 80, None, Result.DROPPED, "EXT002"),  # pods of other ranges too
         (NODE1, "198.51.100.5", 80, None, Result.DROPPED, "EXT002"),
         (OUTSIDE, "198.51.100.6", 80, "n1", Result.DROPPED, None),  # ipMode Proxy has no rules
