@@ -92,8 +92,10 @@ def families(case: Case) -> Iterator[Raised]:
             yield Raised(
                 (subject(service),),
                 (*dict.fromkeys(o.reason for o in asked), f"ipFamilies: {listed(named)}"),
-                "The Service does not answer in the family that the client uses.",
-                _dual_stack(service),
+                "The client and the address that it asks must be of one IP family.",
+                _dual_stack(service)
+                if len(named) < 2
+                else f"kubectl -n {service.namespace} get svc {service.name} -o jsonpath='{{.spec.clusterIPs}}'",
             )
             continue
         pods = [p for p in case.selected(service) if p.ips and p.ready]

@@ -82,7 +82,7 @@ def policy_hop(service: Service, kind: EntryKind, delivery: Delivery, family: in
         )
     seen = {o.source_seen for o in delivery.outcomes if o.result is Result.DELIVERED}
     if seen == {SourceSeen.NODE, SourceSeen.CLIENT}:
-        parts.append("SNAT for some: of these endpoints, some see a node's address and some the client's")
+        parts.append("SNAT for some: not every pod sees the client's address")
     elif SourceSeen.NODE in seen:
         parts.append("SNAT: the pod sees a node's address, not the client's")
     elif seen == {SourceSeen.CLIENT}:

@@ -45,7 +45,8 @@ def headless_paths(t: Tracing, service: Service, port: ServicePort) -> list[Path
             reason = f"{name} has no IPv{family} records: {whose}"
             outcomes = (failed(Result.REFUSED, reason, "DNS011" if t.record else None),)
         client_ns = client.name.partition("/")[0] if client.name else service.namespace
-        steps = [h.client_hop(client), h.dns_hop(service, None, client_ns), h.service_hop(service, port)]
+        dns = replace(h.dns_hop(service, None, client_ns), title=name)
+        steps = [h.client_hop(client), dns, h.service_hop(service, port)]
         steps += h.backend_hops(outcomes)
         entry = Entry(EntryKind.DNS, None, name, port.port, port.protocol)
         found.append(t.path(client, entry, service, port, steps, outcomes))
