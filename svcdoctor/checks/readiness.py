@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from svcdoctor.checks.registry import Case, Raised, check, listed, pod_subject, subject
-from svcdoctor.model.facts import Kind
 from svcdoctor.model.finding import Severity
 from svcdoctor.model.pod import ContainerStatus, Pod
 from svcdoctor.model.service import Service
@@ -240,14 +239,19 @@ def only_terminating(case: Case) -> Iterator[Raised]:
     look="kubectl get nodes",
 )
 def node_not_ready(case: Case) -> Iterator[Raised]:
-    if not case.outcomes("NOD009"):
-        return
-    on_the_way = {p.entry.node for p in case.trace.paths}
-    names = [n.name for n in case.view.snapshot.nodes if not n.ready and n.name in on_the_way]
-    if names and case.view.complete(Kind.NODE):
+    entries = {p.entry.node for p in case.trace.paths}
+    backends: dict[str, set[str]] = {}
+    for path in case.trace.paths:
+        for o in path.outcomes:
+            if o.backend is not None and o.backend.node and o.backend.pod:
+                backends.setdefault(o.backend.node, set()).add(o.backend.pod)
+    down = [n.name for n in case.view.snapshot.nodes if not n.ready and n.name in entries | set(backends)]
+    if down:
+        evidence = [f"node {n}: condition Ready is not True" for n in down]
+        evidence += [f"endpoints on {n}: {listed(sorted(backends[n]))}" for n in down if n in backends]
         yield Raised(
-            tuple(f"Node/{n}" for n in names),
-            tuple(f"node {n}: condition Ready is not True" for n in names),
-            "Requests that enter through these nodes may get no answer.",
-            f"kubectl describe node {names[0]}",
+            tuple(f"Node/{n}" for n in down),
+            tuple(evidence),
+            "Requests that enter through these nodes, or end on them, may get no answer.",
+            f"kubectl describe node {down[0]}",
         )

@@ -193,3 +193,13 @@ spec:
     answer = answer_once(snapshot, Request(parse_target("svc/web", "default")), "default")
     assert answer.verdict == "healthy"
     assert answer.findings == ()
+
+
+def test_an_endpoint_on_a_node_that_is_not_ready_is_told():
+    down = NODES.replace(
+        "address: 192.0.2.2}", "address: 192.0.2.2}], conditions: [{type: Ready, status: Unknown}", 1
+    ).replace("Unknown}, {type: Hostname, address: n2}]", "Unknown}]", 1)
+    answer = ask(down + PODS + endpoints("default", *TWO) + service("default", "10.96.0.10"), "svc/web")
+    assert [f.code for f in answer.findings] == ["NOD009"]
+    assert "endpoints on n2: default/web-1" in answer.findings[0].evidence
+    assert answer.verdict == "degraded"
