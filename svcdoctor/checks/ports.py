@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
-from svcdoctor.checks.registry import Case, Raised, check, listed, pod_subject, subject
+from svcdoctor.checks.registry import Case, Raised, check, listed, patch_port, pod_subject, subject
 from svcdoctor.cluster.nearmiss import near_names
 from svcdoctor.model.finding import Severity
 from svcdoctor.model.pod import ContainerPort, Pod
@@ -30,13 +29,6 @@ def _words(ports: list[ContainerPort]) -> str:
     return listed(f"{p.name or '-'} {p.container_port}/{p.protocol}" for p in ports) or "none"
 
 
-def _patch_target(service: Service, port: ServicePort, target: int | str) -> str:
-    index = service.ports.index(port)
-    patch = [{"op": "replace", "path": f"/spec/ports/{index}/targetPort", "value": target}]
-    body = json.dumps(patch, separators=(",", ":"))
-    return f"kubectl -n {service.namespace} patch svc {service.name} --type=json -p '{body}'"
-
-
 @check(
     "OBJ010",
     "Named targetPort exists in no selected pod",
@@ -56,9 +48,9 @@ def name_in_no_pod(case: Case) -> Iterator[Raised]:
         near = near_names(name, (p.name for p in offered if p.name))
         fitting = [p for p in offered if p.protocol == port.protocol]
         if near:
-            fix = _patch_target(service, port, near[0])
+            fix = patch_port(service, port, "targetPort", near[0])
         elif len(fitting) == 1:
-            fix = _patch_target(service, port, fitting[0].name or fitting[0].container_port)
+            fix = patch_port(service, port, "targetPort", fitting[0].name or fitting[0].container_port)
         else:
             fix = f"kubectl -n {service.namespace} edit svc {service.name}"
         yield Raised(
@@ -85,9 +77,6 @@ def name_with_other_protocol(case: Case) -> Iterator[Raised]:
         same = [p for pod in pods for p in _declared(pod) if p.name == name]
         others = sorted({p.protocol for p in same})
         if same and port.protocol not in others:
-            index = service.ports.index(port)
-            patch = [{"op": "replace", "path": f"/spec/ports/{index}/protocol", "value": others[0]}]
-            body = json.dumps(patch, separators=(",", ":"))
             yield Raised(
                 (subject(service),),
                 (
@@ -95,7 +84,7 @@ def name_with_other_protocol(case: Case) -> Iterator[Raised]:
                     f"the container port {name} ({same[0].container_port}) is {listed(others)}",
                 ),
                 f"No container port is named {name} for {port.protocol}, so the port has no endpoints.",
-                f"kubectl -n {service.namespace} patch svc {service.name} --type=json -p '{body}'",
+                patch_port(service, port, "protocol", others[0]),
             )
 
 
@@ -150,7 +139,7 @@ def number_not_declared(case: Case) -> Iterator[Raised]:
             offered = {(d.container_port, d.protocol): d for p in lacking for d in _declared(p)}
             fitting = [d for d in offered.values() if d.protocol == port.protocol]
             fix = (
-                _patch_target(service, port, fitting[0].container_port)
+                patch_port(service, port, "targetPort", fitting[0].container_port)
                 if len(fitting) == 1
                 else f"kubectl -n {service.namespace} edit svc {service.name}"
             )
@@ -220,11 +209,6 @@ def protocol_differs(case: Case) -> Iterator[Raised]:
             ]
             if wrong and len(wrong) == len(pods):
                 pod, declared = wrong[0]
-                index = service.ports.index(port)
-                patch = [
-                    {"op": "replace", "path": f"/spec/ports/{index}/protocol", "value": declared.protocol}
-                ]
-                body = json.dumps(patch, separators=(",", ":"))
                 yield Raised(
                     (subject(service), *(pod_subject(p) for p, _ in wrong[:3])),
                     (
@@ -232,7 +216,7 @@ def protocol_differs(case: Case) -> Iterator[Raised]:
                         f"pod {pod.name} declares {declared.container_port}/{declared.protocol} only",
                     ),
                     f"The Service forwards {port.protocol}; the application speaks {declared.protocol}.",
-                    f"kubectl -n {service.namespace} patch svc {service.name} --type=json -p '{body}'",
+                    patch_port(service, port, "protocol", declared.protocol),
                 )
 
 
@@ -263,19 +247,7 @@ def headless_port(case: Case) -> Iterator[Raised]:
                     ),
                     f"Nothing translates {port.port} to {port.target}: clients must dial the pods' port, which "
                     f"SRV records give, or the Service's port must equal it.",
-                    f"kubectl -n {service.namespace} patch svc {service.name} --type=json -p "
-                    + "'"
-                    + json.dumps(
-                        [
-                            {
-                                "op": "replace",
-                                "path": f"/spec/ports/{service.ports.index(port)}/port",
-                                "value": port.target,
-                            }
-                        ],
-                        separators=(",", ":"),
-                    )
-                    + "'",
+                    patch_port(service, port, "port", port.target),
                 )
 
 

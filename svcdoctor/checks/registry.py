@@ -10,13 +10,14 @@ What may live here: the registry, and running it. No check.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from svcdoctor.model.facts import Kind, Scope
 from svcdoctor.model.finding import Finding, Severity
 from svcdoctor.model.pod import Pod
-from svcdoctor.model.service import Service
+from svcdoctor.model.service import Service, ServicePort
 from svcdoctor.model.trace import Outcome, Trace
 from svcdoctor.path.view import View
 
@@ -155,3 +156,10 @@ def listed(names: Iterable[str], most: int = 5) -> str:
     all_names = list(names)
     more = f" and {len(all_names) - most} more" if len(all_names) > most else ""
     return ", ".join(all_names[:most]) + more
+
+
+def patch_port(service: Service, port: ServicePort, field: str, value: int | str) -> str:
+    """The command that changes one field of one of the Service's ports (JSON Patch, RFC 6902)."""
+    change = [{"op": "replace", "path": f"/spec/ports/{service.ports.index(port)}/{field}", "value": value}]
+    body = json.dumps(change, separators=(",", ":"))
+    return f"kubectl -n {service.namespace} patch svc {service.name} --type=json -p '{body}'"

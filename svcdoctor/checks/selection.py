@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from svcdoctor.checks.registry import Case, Raised, check, listed, subject
+from svcdoctor.checks.registry import Case, Raised, check, listed, patch_port, subject
 from svcdoctor.cluster.nearmiss import LabelMiss, carriers_of, label_misses, near_names
 from svcdoctor.cluster.selectors import matches_labels
 from svcdoctor.model.facts import WORKLOADS, Kind, Scope
@@ -333,10 +333,6 @@ def services_disagree(case: Case) -> Iterator[Raised]:
             )
             if same and other.ports and all(_offers(p, other) for p in pods):
                 target = other.ports[0].target
-                patch = json.dumps(
-                    [{"op": "replace", "path": "/spec/ports/0/targetPort", "value": target}],
-                    separators=(",", ":"),
-                )
                 yield Raised(
                     (subject(service), subject(other)),
                     (
@@ -346,6 +342,6 @@ def services_disagree(case: Case) -> Iterator[Raised]:
                         f"{_targets(other)} only",
                     ),
                     f"The pods offer what {other.name} expects, not what {service.name} expects.",
-                    f"kubectl -n {service.namespace} patch svc {service.name} --type=json -p '{patch}'",
+                    patch_port(service, service.ports[0], "targetPort", target),
                 )
                 break

@@ -24,7 +24,7 @@ NO_LISTENER = (
 )
 
 
-def address_path(t: Tracing, ip: str, port: int, protocol: str, enter: str | None = None) -> Path:
+def address_path(t: Tracing, ip: str, port: int, protocol: str) -> Path:
     """The reverse question: what answers at this address."""
     family = 6 if ":" in ip else 4
     kind, node, default = _entry_of(t, ip, port, protocol)
@@ -34,7 +34,7 @@ def address_path(t: Tracing, ip: str, port: int, protocol: str, enter: str | Non
     if kind is EntryKind.LOAD_BALANCER and balanced is not None and outside and t.request.node is None:
         return balanced_path(t, balanced, ip, family)
     client, source = t.source(default, family, t.request.node if default is ANY_POD else None)
-    enter = enter or t.request.node or (node if kind is EntryKind.NODE_PORT else None)
+    enter = t.request.node or (node if kind is EntryKind.NODE_PORT else None)
     delivery = deliver(t.world, Packet(source, ip, port, protocol, enter))
     entry = Entry(kind, node or delivery.node, ip, port, protocol)
     frontend = delivery.frontend
@@ -66,11 +66,8 @@ def _entry_of(t: Tracing, ip: str, port: int, protocol: str) -> tuple[EntryKind,
     if client is not None and client.kind is ClientKind.NODE and (ip.startswith("127.") or ip == "::1"):
         node = client.name
     if node is not None:
-        held = [p for p, _ in t.world.host_ports.get((protocol, port), ()) if p.spec.node_name == node]
-        kind = EntryKind.NODE_PORT
-        if (protocol, port) not in t.world.node_ports and (held or t.world.host_ports.get((protocol, port))):
-            kind = EntryKind.HOST_PORT
-        return kind, node, OUTSIDE
+        held = (protocol, port) in t.world.host_ports and (protocol, port) not in t.world.node_ports
+        return EntryKind.HOST_PORT if held else EntryKind.NODE_PORT, node, OUTSIDE
     claimed = t.world.claimed.get(ip)
     if claimed is not None:
         return claimed[0], None, ANY_POD if claimed[0] is EntryKind.CLUSTER_IP else OUTSIDE

@@ -17,7 +17,7 @@ from svcdoctor.model.trace import (
     Status,
 )
 from svcdoctor.path import hops as h
-from svcdoctor.path.deliver import Delivery, Packet, failed, in_source_ranges, to_frontend
+from svcdoctor.path.deliver import Packet, failed, in_source_ranges, to_frontend
 from svcdoctor.path.tracing import OUTSIDE, Tracing
 from svcdoctor.path.world import Frontend
 
@@ -58,10 +58,7 @@ def balanced_path(t: Tracing, frontend: Frontend, address: str, family: int) -> 
         healthy = [n for n in names if t.world.choice(service, port, family, n).local]
         if healthy:
             detail = f"health checks choose the nodes with an endpoint: {', '.join(map(str, healthy))}"
-    if service.foreign_proxy:
-        reason = f"the label {service.foreign_proxy} keeps kube-proxy away: no rules for this Service"
-        delivery = Delivery((failed(Result.UNKNOWN, reason, "OBJ029", Status.WARN),), direct)
-    elif healthy:
+    if healthy:
         deliveries = [to_frontend(t.world, packet, direct, node) for node in healthy]
         outcomes = tuple(
             replace(o, probability=o.probability / len(deliveries)) for d in deliveries for o in d.outcomes

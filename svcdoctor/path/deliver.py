@@ -132,9 +132,6 @@ def _elsewhere(world: World, packet: Packet) -> Outcome:
 def _to_claimed(world: World, packet: Packet, kind: EntryKind, service: Service, at: str | None) -> Delivery:
     """A Service's address without a frontend: another port, or a Service that kube-proxy leaves alone."""
     name = f"Service {service.namespace}/{service.name}"
-    if service.foreign_proxy:
-        reason = f"{name} carries the label {service.foreign_proxy}: kube-proxy leaves it to another proxy"
-        return Delivery((failed(Result.UNKNOWN, reason, "OBJ029"),), node=at)
     if service.headless:
         reason = f"{name} is headless: kube-proxy ignores its {kind} {packet.ip}"
         return Delivery((failed(Result.DROPPED, reason, "OBJ028"),), node=at)
@@ -275,6 +272,9 @@ def _from_pod(world: World, packet: Packet, outcome: Outcome) -> Outcome:
 def to_frontend(world: World, packet: Packet, frontend: Frontend, at: str | None) -> Delivery:
     """What kube-proxy on node ``at`` (``None``: any) does with a packet to one of a Service's frontends."""
     service, port = frontend.service, frontend.port
+    if service.foreign_proxy:
+        reason = f"the label {service.foreign_proxy} keeps kube-proxy away: no rules for this Service"
+        return Delivery((failed(Result.UNKNOWN, reason, "OBJ029", Status.WARN),), frontend, at)
     if not frontend.proxied:
         return Delivery((_proxy_mode_balancer(packet, frontend),), frontend, at)
     choice = world.choice(service, port, packet.family, at)

@@ -17,13 +17,12 @@ from svcdoctor.model.trace import (
     HopKind,
     Outcome,
     Path,
-    Result,
     Status,
     verdict_of,
 )
 from svcdoctor.path import hops as h
 from svcdoctor.path.clients import client_of, node_address, source_of
-from svcdoctor.path.deliver import Delivery, Packet, Source, failed, to_frontend
+from svcdoctor.path.deliver import Delivery, Packet, Source, to_frontend
 from svcdoctor.path.view import View
 from svcdoctor.path.world import Frontend, World
 
@@ -86,7 +85,7 @@ class Tracing:
         family: int | None = None,
     ) -> Path:
         """The path through one frontend; ``node`` is the entry's node, or the client's for a cluster IP."""
-        service, port = frontend.service, frontend.port
+        port = frontend.port
         family = family or (6 if address is not None and ":" in address else 4)
         client, source = self.source(default, family, node)
         inside = frontend.kind is EntryKind.CLUSTER_IP
@@ -98,11 +97,7 @@ class Tracing:
             None if inside else node,
         )
         at = node if frontend.kind is EntryKind.NODE_PORT else source.node or (None if inside else node)
-        if service.foreign_proxy:
-            reason = f"the label {service.foreign_proxy} keeps kube-proxy away: no rules for this Service"
-            delivery = Delivery((failed(Result.UNKNOWN, reason, "OBJ029", Status.WARN),), frontend, at)
-        else:
-            delivery = to_frontend(self.world, packet, frontend, at)
+        delivery = to_frontend(self.world, packet, frontend, at)
         entry_node = node if node is not None or not inside else source.node
         known = self.snapshot.node(entry_node) if entry_node and not inside else None
         if known is not None and not known.ready:

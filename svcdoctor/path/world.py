@@ -2,7 +2,7 @@
 
 Theory. A *frontend* is one address, protocol and port of a Service: its cluster IPs, its load balancer's
 addresses, its external IPs, and its nodePort on every node. Services that kube-proxy leaves alone
-(ExternalName, headless, foreign proxy) have none. Building the index is linear in the Services; everything
+(ExternalName, headless) have none. Building the index is linear in the Services; everything
 that depends on a node is computed when first asked and kept, so that thousands of questions to one Snapshot
 cost microseconds each.
 """
@@ -50,7 +50,7 @@ class World:
         """Service addresses, without nodePorts. The oldest Service wins where two claim an address."""
         index: dict[Key, Frontend] = {}
         for service in self.snapshot.services:
-            if service.type == "ExternalName" or service.headless or service.foreign_proxy:
+            if service.type == "ExternalName" or service.headless:
                 continue
             for kind, address, proxied in service_addresses(service):
                 for port in service.ports:
@@ -72,7 +72,7 @@ class World:
     def node_ports(self) -> dict[tuple[str, int], Frontend]:
         index: dict[tuple[str, int], Frontend] = {}
         for service in self.snapshot.services:
-            if service.type in ("NodePort", "LoadBalancer") and not service.foreign_proxy:
+            if service.type in ("NodePort", "LoadBalancer"):
                 for port in service.ports:
                     if port.node_port:
                         index.setdefault(

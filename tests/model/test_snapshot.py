@@ -63,11 +63,11 @@ def test_a_refused_list_of_all_namespaces_says_nothing_of_one():
     [
         ("10.0.0.1", "10.0.0.1"),
         ("FD00:0:0::0001", "fd00::1"),
-        ("::ffff:10.0.0.1", "::ffff:10.0.0.1"),
+        ("fd00:0:0:1:0:0:0:1", "fd00:0:0:1::1"),
     ],
 )
 def test_one_spelling_of_an_address(text, spelling):
-    assert canonical(text) in (spelling, canonical(spelling))
+    assert canonical(text) == spelling
 
 
 @pytest.mark.parametrize(
