@@ -5,6 +5,7 @@ Plain values; ``node`` reads the dumps, ``path`` uses them. ``None`` means not c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -14,7 +15,8 @@ class ProxySettings:
 
     ``mode`` is ``iptables``, ``nftables`` or ``ipvs``. ``cluster_cidrs`` is empty when not set.
     ``node_port_addresses`` is empty for the mode's default: every local address in iptables and ipvs
-    mode, ``primary`` in nftables mode.
+    mode, ``primary`` in nftables mode. ``pod_interface`` is the name for BridgeInterface, the beginning of
+    the names for InterfaceNamePrefix.
     """
 
     mode: str
@@ -24,6 +26,7 @@ class ProxySettings:
     localhost_node_ports: bool = True
     node_port_addresses: tuple[str, ...] = ()
     complete: bool = True  # False when only the mode is known
+    pod_interface: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,26 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
+class Dump:
+    """One file or command output of a node as it is. ``where`` names it in messages."""
+
+    where: str = field(compare=False)
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """Facts gathered on one node. ``dumps`` names every file or command output that was found."""
+    """Facts gathered on one node. ``dumps`` names every file or command output that was found.
+
+    ``raw`` holds those that are read only when a packet needs them: rules, routes, sysctls, conntrack.
+    ``missing`` says of dumps that were asked for and are not there why, and what to do; where a node could not
+    be asked at all it names every dump.
+    """
 
     name: str
     proxy: ProxySettings | None = None
     addresses: tuple[str, ...] | None = None
     listeners: tuple[Listener, ...] | None = None
     dumps: tuple[str, ...] = field(default=())
+    raw: Mapping[str, Dump] = field(default_factory=dict, repr=False)
+    missing: Mapping[str, str] = field(default_factory=dict)

@@ -111,6 +111,11 @@ class Service(KubeObject, frozen=True):
     def external_local(self) -> bool:
         return self.spec.external_traffic_policy == "Local"
 
+    def source_ranges(self, family: int) -> tuple[str, ...]:
+        """The Service's loadBalancerSourceRanges of one IP family."""
+        found = (r.strip() for r in self.spec.load_balancer_source_ranges or ())
+        return tuple(r for r in found if r and (":" in r) == (family == 6))
+
     @property
     def externally_accessible(self) -> bool:
         """Whether the Service has a nodePort, load-balancer or external address."""

@@ -43,6 +43,9 @@ def settings_from_config(config: dict[str, Any]) -> ProxySettings:
     section = config.get(mode) if isinstance(config.get(mode), dict) else {}
     iptables = config.get("iptables") if isinstance(config.get("iptables"), dict) else {}
     addresses = config.get("nodePortAddresses") or ()
+    detect = config.get("detectLocal") if isinstance(config.get("detectLocal"), dict) else {}
+    by_interface = {"BridgeInterface": "bridgeInterface", "InterfaceNamePrefix": "interfaceNamePrefix"}
+    interface = by_interface.get(str(config.get("detectLocalMode")), "")
     return ProxySettings(
         mode=str(mode),
         detect_local=config.get("detectLocalMode") or "ClusterCIDR",
@@ -50,6 +53,7 @@ def settings_from_config(config: dict[str, Any]) -> ProxySettings:
         masquerade_all=bool((section or {}).get("masqueradeAll")),
         localhost_node_ports=(iptables or {}).get("localhostNodePorts") is not False,
         node_port_addresses=tuple(str(a) for a in addresses),
+        pod_interface=str((detect or {}).get(interface) or ""),
     )
 
 
