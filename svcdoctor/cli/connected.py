@@ -1,4 +1,4 @@
-"""kubectl's connection flags, added to every command that may talk to a cluster."""
+"""kubectl's connection flags, added to every command that may talk to a cluster; and how options are added."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ import typer
 
 _PANEL: dict[str, Any] = {"show_default": False}
 
-# Field of Connection: type, flags, help. The words are kubectl's.
-_FLAGS: dict[str, tuple[Any, tuple[str, ...], str]] = {
+Flags = dict[str, tuple[Any, tuple[str, ...], str]]
+"""Options by the name of their parameter: type, flags, help."""
+
+# Each is a field of Connection. The words are kubectl's.
+_FLAGS: Flags = {
     "kubeconfig": (Path | None, ("--kubeconfig",), "Path to the kubeconfig file."),
     "context": (str | None, ("--context",), "The kubeconfig context to use."),
     "cluster": (str | None, ("--cluster",), "The kubeconfig cluster to use."),
@@ -43,27 +46,37 @@ _FLAGS: dict[str, tuple[Any, tuple[str, ...], str]] = {
 
 def connected(function: Callable[..., Any]) -> Callable[..., Any]:
     """Gives a command kubectl's connection flags; the command takes them as ``connection``."""
-    function.__annotations__.pop("connection")  # the connection's module is imported when a command runs
+
+    def made(flags: dict[str, Any]) -> Any:
+        from svcdoctor.sources.connection import Connection
+
+        flags["as_groups"] = tuple(flags["as_groups"] or ())
+        return Connection(**{k: v for k, v in flags.items() if v is not None})
+
+    return bundled(function, "connection", _FLAGS, made)
+
+
+def bundled(
+    function: Callable[..., Any], name: str, flags: Flags, made: Callable[[dict[str, Any]], Any]
+) -> Callable[..., Any]:
+    """Gives a command more options, which it takes as one value: ``name``, ``made`` of what was said."""
+    function.__annotations__.pop(name)  # its type's module is imported when a command runs
     signature = inspect.signature(function, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.name != "connection"]
+    own = [p for p in signature.parameters.values() if p.name != name]
     added = [
         inspect.Parameter(
-            name,
+            option,
             inspect.Parameter.KEYWORD_ONLY,
             default=False if kind is bool else None,
-            annotation=Annotated[kind, typer.Option(*flags, help=text, **_PANEL)],
+            annotation=Annotated[kind, typer.Option(*words, help=text, **_PANEL)],
         )
-        for name, (kind, flags, text) in _FLAGS.items()
+        for option, (kind, words, text) in flags.items()
     ]
 
     @wraps(function)
     def command(**values: Any) -> Any:
-        from svcdoctor.sources.connection import Connection
-
-        flags = {name: values.pop(name) for name in _FLAGS}
-        flags["as_groups"] = tuple(flags["as_groups"] or ())
-        given = {k: v for k, v in flags.items() if v is not None}
-        return function(connection=Connection(**given), **values)
+        said = {option: values.pop(option) for option in flags}
+        return function(**{name: made(said)}, **values)
 
     keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
     command.__signature__ = inspect.Signature([*keyword_only, *added])  # type: ignore[attr-defined]

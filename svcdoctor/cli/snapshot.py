@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from svcdoctor.cli.connected import connected
+from svcdoctor.cli.nodefacts import NodeFactsFlags, node_facts, progress
 
 if TYPE_CHECKING:
     from svcdoctor.sources.connection import Connection
@@ -23,15 +24,12 @@ def snapshot() -> None:
     """Save what a cluster's Services rest on, or look into a saved one."""
 
 
-def _progress(line: str) -> None:
-    if sys.stderr.isatty():
-        print(line, file=sys.stderr)
-
-
 @app.command()
+@node_facts
 @connected
 def save(
     connection: Connection,
+    node_facts: NodeFactsFlags,
     path: Annotated[Path, typer.Argument(help="Where to: a folder, or an archive ending in .tar.gz.")],
     snapshot: Annotated[
         Path | None,
@@ -40,12 +38,18 @@ def save(
     all_namespaces: Annotated[
         bool, typer.Option("--all-namespaces", "-A", help="The whole cluster; the default without -n.")
     ] = False,
+    node: Annotated[
+        list[str] | None,
+        typer.Option("--node", help="Facts of this node only; may be repeated.", show_default=False),
+    ] = None,
     anonymize: Annotated[
         bool, typer.Option("--anonymize", help="Replace names and addresses; no map is kept.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing snapshot.")] = False,
 ) -> None:
-    """Save the cluster's objects, redacted, to a folder or archive.
+    """Save the cluster's objects, redacted, to a folder or archive; with --node-facts its nodes' rules too.
+
+    Nodes' dumps are written as they were taken, but for sysctls that are secrets.
 
     Only the fields that svcdoctor reads are written: no Secrets, environment, commands, arguments, probe
     headers, free annotations or logs; credentials in a Corefile are masked.
@@ -55,6 +59,7 @@ def save(
     from svcdoctor.sources.gathering import gather
     from svcdoctor.sources.writing import write_snapshot
 
+    node_facts.check_live(snapshot is not None)
     dumps = {}
     left_out: tuple[str, ...] = ()
     if snapshot is not None:
@@ -65,16 +70,24 @@ def save(
         from svcdoctor.sources.live import LiveSource
 
         namespace = None if all_namespaces else connection.namespace
-        held = gather(LiveSource(open_connection(connection)), namespace, _progress)
+        live = LiveSource(open_connection(connection))
+        held = gather(live, namespace, progress, node_facts.collected(live, tuple(node or ())))
+        dumps = {
+            name: {n: dump.data for n, dump in facts.raw.items()}
+            for name, facts in held.node_facts.items()
+            if facts.raw
+        }
     if anonymize:
         result = anonymized(held, dumps)
         held, dumps, left_out = result.snapshot, result.dumps, result.left_out
-    written = write_snapshot(held, path, dumps=dumps, left_out=left_out, progress=_progress, force=force)
+    written = write_snapshot(held, path, dumps=dumps, left_out=left_out, progress=progress, force=force)
     print(
         f"{written.path}: {written.objects:,} objects, {len(written.nodes)} nodes' dumps, {written.size:,} bytes"
     )
     for what in left_out:
         print(f"left out: {what}", file=sys.stderr)
+    for warning in held.warnings if snapshot is None else ():
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 @app.command()

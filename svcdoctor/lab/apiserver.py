@@ -1,8 +1,8 @@
 """The lab's API server: the Kubernetes API over a set of objects, for the unmodified kubectl and clients.
 
 A request goes through the stations of the real one: who is it (bearer token or client certificate), on whose
-behalf (impersonation), may they (RBAC), and only then what is it about. Routes come last, in order; later
-parts of the lab put their own in front, for port-forward and exec.
+behalf (impersonation), may they (RBAC), and only then what is it about. Routes come last, in order; parts of
+the lab put their own in front.
 
     with ApiServer(ObjectStore(objects)) as server:
         server.write_kubeconfig(path)
@@ -31,11 +31,12 @@ from svcdoctor.lab.impersonation import impersonated
 from svcdoctor.lab.kubeconfig import Credentials, kubeconfig_text
 from svcdoctor.lab.listener import Connection, Listener
 from svcdoctor.lab.paging import CURRENT, decode_token, expired_token
+from svcdoctor.lab.podruntime import PodFollower, PodRuntime
 from svcdoctor.lab.rbac import ADMIN, Authorizer, User, forbidden
 from svcdoctor.lab.request_log import LoggedRequest, RequestLog
 from svcdoctor.lab.requests import Answer, Request, Response, target_of
 from svcdoctor.lab.rest import RestVerbs
-from svcdoctor.lab.routes import StandardRoutes
+from svcdoctor.lab.routes import StandardRoutes, pod_routes
 from svcdoctor.lab.status import ApiError, unauthorized
 from svcdoctor.lab.store import ObjectStore
 from svcdoctor.model.errors import SvcdoctorError
@@ -49,8 +50,9 @@ class ApiServer:
 
     `users` can log in by token and by certificate; `host` is the address to listen on, `port` 0 takes a
     free one. `groups` are API groups to serve though the store holds none of their objects (the Gateway
-    API's). `now` is the clock of what is shown; `bookmark_interval` is in seconds. Certificates live in a
-    temporary directory that `stop` removes.
+    API's). `now` is the clock of what is shown; `bookmark_interval` is in seconds. `runtime` is what runs
+    pods; without one there is no exec and there are no logs. Certificates live in a temporary directory that
+    `stop` removes.
 
     Raises `SvcdoctorError` for a user name that no certificate can hold.
 
@@ -67,6 +69,7 @@ class ApiServer:
         groups: Iterable[str] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         bookmark_interval: float = 60.0,
+        runtime: PodRuntime | None = None,
     ) -> None:
         for user in users:
             if len(user.name) > _LONGEST_NAME:
@@ -83,7 +86,12 @@ class ApiServer:
         self._authority = Path()
         self._credentials: dict[str, Credentials] = {}
         rest = RestVerbs(store, now, bookmark_interval)
-        self.routes = StandardRoutes(store, self.authorizer, rest, groups).routes()
+        self._runtime = runtime
+        self._follower: PodFollower | None = None
+        self.routes = [
+            *pod_routes(store, self.authorizer, rest, runtime),
+            *StandardRoutes(store, self.authorizer, rest, groups).routes(),
+        ]
 
     def __enter__(self) -> ApiServer:
         self.start()
@@ -119,9 +127,15 @@ class ApiServer:
                 "choose another address or port"
             ) from error
         self._listener.start()
+        if self._runtime is not None:
+            self._follower = PodFollower(self.store, self._runtime)
+            self._follower.start()
 
     def stop(self) -> None:
         """Close all connections, wait for their threads and remove the certificates."""
+        if self._follower is not None:
+            self._follower.stop()
+            self._follower = None
         if self._listener is not None and self._directory is not None:
             self._listener.stopping.set()
             self.store.wake()

@@ -96,6 +96,7 @@ def _review(plural: str, kind: str) -> Resource:
 
 SERVICES = _core("services", "Service", "svc", category="all")
 PODS = _core("pods", "Pod", "po", category="all")
+NAMESPACES = _core("namespaces", "Namespace", "ns", namespaced=False)
 ROLES = _rbac("roles", "Role", namespaced=True)
 ROLE_BINDINGS = _rbac("rolebindings", "RoleBinding", namespaced=True)
 CLUSTER_ROLES = _rbac("clusterroles", "ClusterRole", namespaced=False)
@@ -108,7 +109,7 @@ RESOURCES: tuple[Resource, ...] = (
     _core("endpoints", "Endpoints", "ep"),
     _core("events", "Event", "ev"),
     _core("limitranges", "LimitRange", "limits"),
-    _core("namespaces", "Namespace", "ns", namespaced=False),
+    NAMESPACES,
     _core("nodes", "Node", "no", namespaced=False),
     PODS,
     _core("replicationcontrollers", "ReplicationController", "rc", category="all"),

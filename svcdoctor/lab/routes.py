@@ -11,6 +11,10 @@ from dataclasses import dataclass
 
 from svcdoctor.lab import discovery, openapi
 from svcdoctor.lab.negotiation import Form, encode, negotiate
+from svcdoctor.lab.podexec import PodExec
+from svcdoctor.lab.podlogs import PodLogs
+from svcdoctor.lab.podruntime import PodRuntime
+from svcdoctor.lab.podsecurity import PodSecurity
 from svcdoctor.lab.rbac import Authorizer
 from svcdoctor.lab.requests import Answer, Handler, Request, Response
 from svcdoctor.lab.resources import (
@@ -108,6 +112,20 @@ class StandardRoutes:
         if action.verb != "create":
             raise method_not_allowed()
         return _json(review(self._authorizer, request.user, request_object(request)), 201)
+
+
+def pod_routes(
+    store: ObjectStore, authorizer: Authorizer, rest: RestVerbs, runtime: PodRuntime | None
+) -> list[Route]:
+    """What stands in front for pods: their admission and, with a runtime behind them, exec and logs."""
+    pods = r"/api/v1/namespaces/[^/]+/pods"
+    routes = [Route(re.compile(pods), PodSecurity(store, rest).answer)]
+    if runtime is not None:
+        routes += [
+            Route(re.compile(f"{pods}/[^/]+/exec"), PodExec(store, authorizer, runtime).answer),
+            Route(re.compile(f"{pods}/[^/]+/log"), PodLogs(store, runtime).answer),
+        ]
+    return routes
 
 
 def _json(obj: Object, status: int = 200) -> Response:

@@ -261,3 +261,9 @@ class Snapshot:
         for kind, more in facts.items():
             all_facts[kind] = (*all_facts.get(kind, ()), *more)
         return Snapshot(all_objects, all_facts, self.node_facts, self.source, self.would_be, self.warnings)
+
+    def with_nodes(self, nodes: Mapping[str, NodeFacts], warnings: tuple[str, ...] = ()) -> Snapshot:
+        """A new Snapshot that also holds facts of these nodes, newer ones in the place of older."""
+        facts = self.node_facts | dict(nodes)
+        said = (*self.warnings, *warnings)
+        return Snapshot(self._objects, self.facts, facts, self.source, self.would_be, said)

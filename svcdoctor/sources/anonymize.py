@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from svcdoctor.cluster.kinds import KINDS
 from svcdoctor.model.base import KubeObject
 from svcdoctor.model.facts import Kind, Known, Scope, Unknown
-from svcdoctor.model.nodefacts import NodeFacts
+from svcdoctor.model.nodefacts import Dump, NodeFacts
 from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.sources.addressmap import AddressMap
 from svcdoctor.sources.anonymousdumps import UNDERSTOOD, anonymous_dump
@@ -78,7 +78,10 @@ def anonymize(
     result = Snapshot(
         objects,
         {kind: tuple(_fact(tokens, kind, f) for f in facts) for kind, facts in snapshot.facts.items()},
-        {names.host(node): _node_facts(tokens, facts) for node, facts in snapshot.node_facts.items()},
+        {
+            names.host(node): _node_facts(tokens, facts, mapped.get(names.host(node), {}))
+            for node, facts in snapshot.node_facts.items()
+        },
         SOURCE,
         snapshot.would_be,
     )
@@ -115,7 +118,10 @@ def _scope(tokens: Tokens, scope: Scope) -> Scope:
     )
 
 
-def _node_facts(tokens: Tokens, facts: NodeFacts) -> NodeFacts:
+def _node_facts(tokens: Tokens, facts: NodeFacts, dumps: Mapping[str, bytes]) -> NodeFacts:
+    """The facts mapped, with the anonymised dumps in the place of the node's own."""
+    host = tokens.names.host(facts.name)
+
     def mapped(texts: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(tokens.address(t) or t for t in texts if tokens.address(t) or t == "primary")
 
@@ -123,6 +129,7 @@ def _node_facts(tokens: Tokens, facts: NodeFacts) -> NodeFacts:
         facts.proxy,
         cluster_cidrs=mapped(facts.proxy.cluster_cidrs),
         node_port_addresses=mapped(facts.proxy.node_port_addresses),
+        pod_interface=facts.proxy.pod_interface and tokens.names.interface(facts.proxy.pod_interface),
     )
     listeners = facts.listeners and tuple(
         replace(one, address="".join(mapped((one.address,))), process=tokens.token(one.process))
@@ -130,9 +137,11 @@ def _node_facts(tokens: Tokens, facts: NodeFacts) -> NodeFacts:
     )
     return replace(
         facts,
-        name=tokens.names.host(facts.name),
+        name=host,
         proxy=proxy,
         addresses=facts.addresses and mapped(facts.addresses),
         listeners=listeners,
         dumps=tuple(name for name in facts.dumps if name in UNDERSTOOD),
+        raw={name: Dump(f"nodes/{host}/{name}", data) for name, data in dumps.items()},
+        missing={name: tokens.prose(why) for name, why in facts.missing.items() if name in DUMPS},
     )

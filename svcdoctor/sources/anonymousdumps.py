@@ -75,8 +75,10 @@ def _rule(tokens: Tokens, line: str) -> str:
         piece = match[0]
         if option == "--comment":
             option = ""
-            quote = '"' if piece.startswith('"') else ""
-            return quote + tokens.prose(piece.strip('"')) + quote
+            if not piece.startswith('"'):
+                return tokens.prose(piece)
+            prose = tokens.prose(re.sub(r"\\(.)", r"\1", piece[1:-1]))
+            return '"' + re.sub(r'(["\\])', r"\\\1", prose) + '"'
         if option in _STRING_OPTIONS:
             option = ""
             return tokens.token(piece) if not piece.startswith('"') else f'"{tokens.prose(piece[1:-1])}"'
@@ -186,6 +188,8 @@ _BY_NAME: dict[str, Anonymise] = {
             "ip6tables-save-counters.txt",
             "iptables-legacy-save.txt",
             "ip6tables-legacy-save.txt",
+            "iptables-nft-save.txt",
+            "ip6tables-nft-save.txt",
         ),
         _iptables_save,
     ),
@@ -199,6 +203,7 @@ _BY_NAME: dict[str, Anonymise] = {
             "ip-rule.json",
             "ip-6-rule.json",
             "ip-neigh.json",
+            "bridge-link.json",
         ),
         _ip_json,
     ),
@@ -209,8 +214,10 @@ _BY_NAME: dict[str, Anonymise] = {
             "ip-rule.txt",
             "ip-6-rule.txt",
             "conntrack.txt",
+            "conntrack-6.txt",
             "ipset.txt",
             "ipvsadm.txt",
+            "ipvsadm-Ln.txt",
             "resolv.conf",
             "ss-listen.txt",
         ),

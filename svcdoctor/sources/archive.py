@@ -7,19 +7,17 @@ a kind has no file for is Unknown: nobody can tell "none" from "not dumped".
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from svcdoctor.cluster.kinds import BY_NAME, KINDS
 from svcdoctor.model.base import KubeObject
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.facts import Kind, Known, Need, Unknown
-from svcdoctor.model.nodefacts import NodeFacts
+from svcdoctor.model.nodefacts import Dump, NodeFacts
 from svcdoctor.model.snapshot import Snapshot
-from svcdoctor.node import facts as node
 from svcdoctor.sources.files import File, objects_in, read_tree
 from svcdoctor.sources.metafile import META_FILE, SnapshotMeta, facts_from_meta
+from svcdoctor.sources.nodedumps import node_facts
 
 
 def read_snapshot(path: Path) -> Snapshot:
@@ -77,7 +75,7 @@ def _read(path: Path) -> Snapshot:
     return Snapshot(
         {kind: tuple(objects.values()) for kind, objects in found.items()},
         facts,
-        {name: _node_facts(name, files) for name, files in dumps.items()},
+        _nodes(dumps, meta),
         source=str(path),
         would_be=meta is not None and meta.would_be,
         warnings=tuple(warnings),
@@ -138,21 +136,17 @@ def node_of(parts: tuple[str, ...]) -> str | None:
     return None
 
 
-def _node_facts(name: str, files: list[File]) -> NodeFacts:
-    facts = NodeFacts(name, dumps=tuple(sorted(f.parts[-1] for f in files)))
-    by_name = {f.parts[-1]: f for f in files}
-
-    def read(dump: str, apply: Callable[[bytes, str], NodeFacts]) -> None:
-        nonlocal facts
-        file = by_name.get(dump)
-        if file is not None and len(file.data):
-            facts = apply(bytes(file.data), file.where)
-
-    read("kube-proxy-mode.txt", lambda d, w: replace(facts, proxy=node.proxy_mode(d, w)))
-    read("kube-proxy-configz.json", lambda d, w: replace(facts, proxy=node.proxy_settings(d, w)))
-    read("ip-addr.json", lambda d, w: replace(facts, addresses=node.addresses(d, w)))
-    read("ss-listen.txt", lambda d, w: replace(facts, listeners=node.listeners(d)))
-    return facts
+def _nodes(dumps: dict[str, list[File]], meta: SnapshotMeta | None) -> dict[str, NodeFacts]:
+    """The facts of every node that has dumps, or of which the meta file says why it has none."""
+    missing = meta.missing if meta is not None else {}
+    return {
+        name: node_facts(
+            name,
+            {f.parts[-1]: Dump(f.where, bytes(f.data)) for f in dumps.get(name, ())},
+            missing.get(name),
+        )
+        for name in (*dumps, *(name for name in missing if name not in dumps))
+    }
 
 
 class ArchiveSource:

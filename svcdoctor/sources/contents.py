@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from svcdoctor.cluster.kinds import KINDS, KindInfo
 from svcdoctor.model.facts import EVERYTHING, Kind, Known, Unknown
 from svcdoctor.model.snapshot import Snapshot
-from svcdoctor.sources.dumpnames import DUMPS, MODES, OPTIONAL
+from svcdoctor.sources.dumpnames import DUMPS, INSTEAD, MODES, OPTIONAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,17 @@ class KindRow:
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """One node's dumps. ``missing`` are (file, command) of those that matter for kube-proxy's mode there."""
+    """One node's dumps. ``missing`` are (file, command) of those that matter for kube-proxy's mode there.
+
+    Where it is known why one is missing, that stands in the command's place; ``reason`` is the one reason why
+    a node has none at all.
+    """
 
     name: str
     mode: str | None
     dumps: tuple[str, ...]
     missing: tuple[tuple[str, str], ...]
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +87,17 @@ def dump_command(info: KindInfo) -> str:
 def _node_row(snapshot: Snapshot, name: str, dumps: Collection[str]) -> NodeRow:
     facts = snapshot.node_facts.get(name)
     mode = facts.proxy.mode if facts is not None and facts.proxy is not None else None
+    why = facts.missing if facts is not None else {}
     missing = tuple(
-        (dump, command)
+        (dump, why.get(dump) or why.get(INSTEAD.get(dump, "")) or command)
         for dump, command in DUMPS.items()
         if dump not in dumps
         and dump not in OPTIONAL
         and (mode is None or dump not in MODES or mode in MODES[dump])
-        and not (dump == "kube-proxy-mode.txt" and "kube-proxy-configz.json" in dumps)
+        and INSTEAD.get(dump) not in dumps
     )
-    return NodeRow(name, mode, tuple(sorted(dumps)), missing)
+    reason = "" if dumps or not why else next(iter(why.values()))
+    return NodeRow(name, mode, tuple(sorted(dumps)), missing, reason)
 
 
 def lines(contents: Contents) -> list[str]:
@@ -99,9 +106,11 @@ def lines(contents: Contents) -> list[str]:
     text = [_kind_line(row, width) for row in contents.kinds]
     for row in contents.nodes:
         mode = f" ({row.mode})" if row.mode else ""
-        text.append(f"node {row.name}{mode}: {', '.join(row.dumps) or 'no dumps'}")
+        text.append(
+            f"node {row.name}{mode}: {', '.join(row.dumps) or 'no dumps'}{row.reason and f': {row.reason}'}"
+        )
         text += [f"  missing {dump}: {command}" for dump, command in row.missing if row.dumps]
-    bare = sum(not row.dumps for row in contents.nodes)
+    bare = sum(not row.dumps and not row.reason for row in contents.nodes)
     if bare:
         nodes = f"{bare} node has" if bare == 1 else f"{bare} nodes have"
         text.append(

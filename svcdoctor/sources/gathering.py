@@ -10,12 +10,19 @@ from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.sources.live import LiveSource
 
 
-def gather(source: LiveSource, namespace: str | None, progress: Callable[[str], None]) -> Snapshot:
+def gather(
+    source: LiveSource,
+    namespace: str | None,
+    progress: Callable[[str], None],
+    snapshot: Snapshot | None = None,
+) -> Snapshot:
     """All kinds, of all namespaces or of one; what may not be read is Unknown in the result.
 
-    ``progress`` hears a line for each kind. Raises SvcdoctorError when the API cannot be reached.
+    ``snapshot`` is what is known already. ``progress`` hears a line for each kind. Raises SvcdoctorError when
+    the API cannot be reached.
     """
-    snapshot = source.snapshot()
+    if snapshot is None:
+        snapshot = source.snapshot()
     for kind in Kind:
         info = KINDS[kind]
         scope = (

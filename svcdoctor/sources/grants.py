@@ -32,6 +32,11 @@ def refused_user(message: str) -> str:
     return match[1] if match else ""
 
 
+def subject_of(message: str) -> str:
+    """The option of kubectl create rolebinding that names the user whom the server's message refuses."""
+    return _subject(refused_user(message))
+
+
 def shortened(message: str) -> str:
     """The message in one line, without the reasons of single role bindings, and not too long."""
     text = " ".join(message.split()).partition(": RBAC: ")[0]

@@ -1,9 +1,9 @@
 """``meta.json``: what a snapshot knows about itself, both directions.
 
 Objects on disk cannot say "there are none" or "these could not be read". The meta file at a snapshot's root
-says it: for each kind the facts (known within a scope, or unknown and why), and when, from where and by which
-version the snapshot was taken. ``apiVersion: svcdoctor/v1``, ``kind: SnapshotMeta``; unknown fields are
-skipped, so that an older reader understands a newer file.
+says it: for each kind the facts (known within a scope, or unknown and why), for each node why dumps are missing,
+and when, from where and by which version the snapshot was taken. ``apiVersion: svcdoctor/v1``, ``kind:
+SnapshotMeta``; unknown fields are skipped, so that an older reader understands a newer file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class SnapshotMeta:
     """What the meta file says.
 
     ``counts`` is how many objects of each kind were written: a file that holds another number was changed
-    since. ``left_out`` names what was held and not written, with the reason.
+    since. ``left_out`` names what was held and not written, with the reason. ``missing`` says for each node why
+    a dump that was asked for is not there.
     """
 
     version: str
@@ -40,6 +41,7 @@ class SnapshotMeta:
     counts: Mapping[Kind, int] = field(default_factory=dict)
     would_be: bool = False
     left_out: tuple[str, ...] = ()
+    missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class _Scope(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -65,6 +67,7 @@ class _Document(msgspec.Struct, rename="camel"):
     counts: dict[str, int] = {}
     facts: dict[str, list[_Fact]] = {}
     left_out: list[str] = []
+    missing: dict[str, dict[str, str]] = {}
 
 
 def encode_meta(meta: SnapshotMeta) -> bytes:
@@ -79,6 +82,7 @@ def encode_meta(meta: SnapshotMeta) -> bytes:
         {str(kind): meta.counts[kind] for kind in Kind if kind in meta.counts},
         {str(kind): [_written(f) for f in meta.facts[kind]] for kind in Kind if meta.facts.get(kind)},
         list(meta.left_out),
+        {node: dict(sorted(why.items())) for node, why in sorted(meta.missing.items()) if why},
     )
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 
@@ -116,6 +120,7 @@ def facts_from_meta(data: Buffer, where: str) -> SnapshotMeta | None:
         {kinds[name]: count for name, count in document.counts.items() if name in kinds},
         document.would_be,
         tuple(document.left_out),
+        document.missing,
     )
 
 

@@ -1,9 +1,10 @@
-"""Questions to one API server: authenticated GETs that are bounded in time and size, and tried again.
+"""Questions to one API server: authenticated requests that are bounded in time and size, and tried again.
 
 Theory. A question has one deadline for all its attempts. What is likely to pass is tried again after a
 pause that doubles and is drawn at random, or as long as Retry-After says: 429, 5xx, and an answer that is
 cut off. What is not (refused, unknown authority, no such name) ends at once with a line for the user.
-Answers stay bytes: whoever asks decodes them straight into what he needs.
+What creates something is tried again only where the server says that it did nothing (429). Answers stay bytes:
+whoever asks decodes them straight into what he needs.
 
 Specification: https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+import msgspec
 from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import DecodeError, HTTPError, ProtocolError, ReadTimeoutError
 
@@ -54,6 +56,19 @@ class Asked:
     status: int
     seconds: float
     size: int
+
+
+class _Status(msgspec.Struct):
+    message: str = ""
+
+
+def message_of(response: Response) -> str:
+    """What a refusal says, in one line and without the reasons of single role bindings."""
+    try:
+        message = msgspec.json.decode(response.data, type=_Status).message
+    except msgspec.DecodeError:
+        message = ""
+    return " ".join(message.partition(": RBAC: ")[0].split()) or f"the API server answers {response.status}"
 
 
 class Truncated(Exception):
@@ -131,6 +146,55 @@ class ApiSession:
     def fetch(self, path: str, params: Mapping[str, str], read: Callable[[Response], T]) -> T:
         """Like ``get``, and ``read`` makes a value of the answer; where it raises ``Truncated`` the question
         is asked again."""
+        return self._answered("GET", path, params, b"", read, _PASSING)
+
+    def create(self, path: str, body: bytes) -> Response:
+        """The answer to a POST of JSON, whatever its status but 401. Raises SvcdoctorError, exit code 3."""
+        return self._answered("POST", path, {}, body, lambda response: response, frozenset({429}))
+
+    def delete(self, path: str) -> Response:
+        """The answer to a DELETE, whatever its status but 401. Raises SvcdoctorError, exit code 3."""
+        return self._answered("DELETE", path, {}, b"", lambda response: response, _PASSING)
+
+    def upgrade(self, url: str, headers: Mapping[str, str], seconds: float) -> BaseHTTPResponse:
+        """The unread answer to a GET that asks to switch protocols, each step within ``seconds``.
+
+        After 101 its connection is the caller's, who closes it. Raises TimeoutError, and SvcdoctorError with
+        exit code 3 where the server cannot be reached.
+        """
+        client = self._current()
+        raw = self._head(client, url, headers, seconds)
+        if raw.status == 401:
+            raw.close()
+            client = self._renewed(client)
+            raw = self._head(client, url, headers, seconds)
+        if raw.status == 401:
+            raw.close()
+            raise unauthorized(self._target, client)
+        return raw
+
+    def _head(self, client: Client, url: str, headers: Mapping[str, str], seconds: float) -> BaseHTTPResponse:
+        started, status = self._clock(), 0
+        try:
+            raw = self._sent(client, "GET", url, b"", seconds, headers)
+            status = raw.status
+            return raw
+        except ReadTimeoutError:
+            raise TimeoutError from None
+        except HTTPError as e:
+            raise unreachable(e, self._target, client, seconds) from None
+        finally:
+            self._note(url.partition("?")[0], status, started, 0)
+
+    def _answered(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str],
+        body: bytes,
+        read: Callable[[Response], T],
+        passing: frozenset[int],
+    ) -> T:
         timeout = self._target.timeout
         end = None if timeout is None else self._clock() + timeout
         problem: Exception = Truncated()
@@ -138,16 +202,18 @@ class ApiSession:
         for attempt in range(ATTEMPTS):
             response = None
             try:
-                response = self._once(client, path, params, end)
+                response = self._once(client, method, path, params, body, end)
                 if response.status == 401:
                     client = self._renewed(client)
-                    response = self._once(client, path, params, end)
+                    response = self._once(client, method, path, params, body, end)
                 if response.status == 401:
                     raise unauthorized(self._target, client)
-                if response.status not in _PASSING:
+                if response.status not in passing:
                     return read(response)
             except (ProtocolError, DecodeError, Truncated) as e:
                 problem, response = e, None
+                if method == "POST":
+                    break
             pause = self._pause(attempt, response)
             if attempt + 1 == ATTEMPTS or (end is not None and self._clock() + pause >= end):
                 break
@@ -187,23 +253,22 @@ class ApiSession:
                 old.pool.clear()
             return self._client
 
-    def _once(self, client: Client, path: str, params: Mapping[str, str], end: float | None) -> Response:
+    def _once(
+        self,
+        client: Client,
+        method: str,
+        path: str,
+        params: Mapping[str, str],
+        body: bytes,
+        end: float | None,
+    ) -> Response:
         """One attempt. Raises SvcdoctorError for what it is no use to try again."""
         url = path + ("?" + urlencode(params) if params else "")
         started = self._clock()
         status = size = 0
         left = None if end is None else max(end - started, 0.001)
         try:
-            # urllib3 would follow redirects and try again by itself, without regard to the deadline.
-            raw = client.pool.request(
-                "GET",
-                self.server + url,
-                headers=client.headers,
-                preload_content=False,
-                redirect=False,
-                retries=False,
-                timeout=Timeout(connect=left, read=left),
-            )
+            raw = self._sent(client, method, url, body, left)
             try:
                 data = self._body(raw, end, path)
                 status, size = raw.status, len(data)
@@ -220,8 +285,39 @@ class ApiSession:
         finally:
             shown = {k: v if k != "continue" else "..." for k, v in params.items()}
             shown_url = path + ("?" + urlencode(shown, safe="=,/") if shown else "")
-            with self._lock:
-                self._asked.append(Asked(shown_url, status, self._clock() - started, size))
+            self._note(shown_url, status, started, size)
+
+    def _sent(
+        self,
+        client: Client,
+        method: str,
+        url: str,
+        body: bytes,
+        seconds: float | None,
+        more: Mapping[str, str] | None = None,
+    ) -> BaseHTTPResponse:
+        headers = client.headers
+        if body:
+            more = {"Content-Type": "application/json"}
+        if more:
+            headers = headers.copy()
+            for name, value in more.items():
+                headers[name] = value
+        # urllib3 would follow redirects and try again by itself, without regard to the deadline.
+        return client.pool.request(
+            method,
+            self.server + url,
+            body=body or None,
+            headers=headers,
+            preload_content=False,
+            redirect=False,
+            retries=False,
+            timeout=Timeout(connect=seconds, read=seconds),
+        )
+
+    def _note(self, url: str, status: int, started: float, size: int) -> None:
+        with self._lock:
+            self._asked.append(Asked(url, status, self._clock() - started, size))
 
     def _body(self, raw: BaseHTTPResponse, end: float | None, path: str) -> bytes:
         chunks: list[bytes] = []

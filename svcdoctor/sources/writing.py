@@ -130,6 +130,7 @@ def _files(
         counts,
         snapshot.would_be,
         left_out,
+        _masked_missing(snapshot, dumps),
     )
     yield META_FILE, encode_meta(meta)
     for node in sorted(dumps):
@@ -145,6 +146,14 @@ def _masked_facts(snapshot: Snapshot) -> dict[Kind, tuple[Known | Unknown, ...]]
             Unknown(masked(f.reason), f.grant, f.scope) if isinstance(f, Unknown) else f for f in facts
         )
         for kind, facts in snapshot.facts.items()
+    }
+
+
+def _masked_missing(snapshot: Snapshot, dumps: Dumps) -> dict[str, dict[str, str]]:
+    """Why nodes' dumps are missing, in words of programs and API servers, without credentials."""
+    return {
+        node: {n: masked(why) for n, why in facts.missing.items() if n not in dumps.get(node, ())}
+        for node, facts in snapshot.node_facts.items()
     }
 
 
