@@ -7,8 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "svcdoctor"
-ORDER = ["model", "cluster", "node", "path", "checks", "sources", "report", "lab", "cli"]
-PURE = ["model", "cluster", "node", "path", "checks"]
+ORDER = ["model", "cluster", "node", "dataplane", "path", "checks", "sources", "report", "lab", "cli"]
+PURE = ["model", "cluster", "node", "dataplane", "path", "checks"]
 IMPURE = {"socket", "subprocess", "asyncio", "http", "urllib.request", "ssl", "kubernetes", "threading"}
 
 

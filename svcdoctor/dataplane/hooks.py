@@ -1,0 +1,308 @@
+"""One packet through one node: netfilter's hooks in the kernel's order, with routing between them.
+
+    from an interface:   prerouting → routing → input                         (for this node)
+                                              → forward → postrouting         (for another)
+    made on the node:    routing → output → routing again → postrouting       (for another)
+                                                          → postrouting → prerouting → input   (for itself)
+
+At a hook the base chains of iptables-legacy, iptables-nft and nftables run together in the order of their
+priorities. An accept ends its base chain only. Conntrack stands at priority -200 of prerouting and output: rules
+before it see no connection. NAT chains see the first packet of a connection only, at the priority of NAT itself
+(-100 for destinations, 100 for sources), and the first that translates is the last one asked. A packet that comes
+back over lo keeps its connection, so it meets no NAT a second time.
+
+IPVS stands behind the filter of input (98) and behind NAT of output (-98): a packet to one of its virtual servers
+gets a real one, and leaves by output and postrouting as if the node had made it.
+
+Order and priorities: include/uapi/linux/netfilter_ipv4.h; NAT: net/netfilter/nf_nat_core.c (nf_nat_inet_fn);
+IPVS: net/netfilter/ipvs/ip_vs_core.c (ip_vs_ops4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from svcdoctor.dataplane.evaluate import DROPPED, POLICY, REJECTED, TRANSLATED, run
+from svcdoctor.dataplane.language import HOOKS, BaseChain, Op, Rule, Ruleset
+from svcdoctor.dataplane.packet import NEW, RELATED, SNATTED, Packet
+from svcdoctor.dataplane.routing import LOOPBACK4, LOOPBACK6, Decision, Router, Way
+
+CONNTRACK = -200
+IPVS = {"input": 98, "output": -98}
+NAT_PRIORITY = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
+
+
+class Fate(Enum):
+    """What becomes of a packet on a node."""
+
+    LOCAL = "local"  # handed to a socket of the node, if one listens
+    FORWARDED = "forwarded"  # leaves by an interface
+    DROPPED = "dropped"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One way that a packet can go. ``reason`` says how it was dropped or rejected, or what is not known."""
+
+    fate: Fate
+    packet: Packet
+    reason: str = ""
+    route: Decision | None = None
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that the packet passed through, in order. The last one decided, if a rule did."""
+        found = []
+        trail = self.packet.trail
+        while trail is not None:
+            rule, trail = trail
+            found.append(rule)
+        return tuple(reversed(found))
+
+    @property
+    def translated(self) -> bool:
+        """Whether the destination is another one than the packet was sent to."""
+        packet = self.packet
+        return (packet.dst, packet.dport) != (packet.original_dst, packet.original_dport)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether a rule said ACCEPT on the way."""
+        return any(op is Op.ACCEPT for rule in self.rules for op, _ in rule.actions)
+
+
+class Balancer(Protocol):
+    """IPVS on a node."""
+
+    def real_servers(self, packet: Packet) -> Sequence[tuple[float, int, int | None]] | str | None:
+        """Probability, address and port of each real server that the packet may get.
+
+        ``None`` where it is for no virtual server, nothing where that has no server to send to, a text where
+        it cannot be said.
+        """
+
+
+class _Stage:
+    """One step of a hook: a filter chain, conntrack, all NAT chains of the hook, or IPVS."""
+
+    __slots__ = ("bases", "kind")
+
+    def __init__(self, kind: str, bases: tuple[BaseChain, ...] = ()) -> None:
+        self.kind = kind
+        self.bases = bases
+
+
+class Node:
+    """A node's rules and routing: send packets through it. Rules are translated as packets reach them.
+
+    ``families`` are those whose rules are known; a packet of another one ends as unknown.
+    """
+
+    def __init__(
+        self,
+        rulesets: Iterable[Ruleset],
+        router: Router,
+        ipvs: Balancer | None = None,
+        families: Collection[int] = (4, 6),
+    ) -> None:
+        self.rulesets = tuple(rulesets)
+        self.families = families
+        self.router = router
+        self.ipvs = ipvs
+        self.bases = tuple(base for ruleset in self.rulesets for base in ruleset.base_chains())
+        self._stages = {(family, hook): self._of_hook(family, hook) for family in (4, 6) for hook in HOOKS}
+
+    def _of_hook(self, family: int, hook: str) -> tuple[_Stage, ...]:
+        bases = [b for b in self.bases if b.hook == hook and family in b.families]
+        order = [((b.priority, 1), _Stage("filter", (b,))) for b in bases if b.kind != "nat"]
+        if hook in ("prerouting", "output"):
+            order.append(((CONNTRACK, 0), _Stage("conntrack")))
+        nat = tuple(sorted((b for b in bases if b.kind == "nat"), key=lambda b: b.priority))
+        if nat:
+            order.append(((NAT_PRIORITY.get(hook, 0), 0), _Stage("nat", nat)))
+        if self.ipvs is not None and hook in IPVS:
+            order.append(((IPVS[hook], 0), _Stage("ipvs")))
+        order.sort(key=lambda entry: entry[0])
+        return tuple(stage for _, stage in order)
+
+    def is_local(self, family: int, address: int) -> bool:
+        """Whether an address is the node's own."""
+        return self.router.is_local(family, address)
+
+    def receive(self, packet: Packet) -> list[Outcome]:
+        """Every way that a packet goes which came in by an interface (``packet.iif``)."""
+        if packet.family not in self.families:
+            return [_without_rules(packet)]
+        ended: list[Outcome] = []
+        for live in self._hook("prerouting", packet, ended):
+            self._redirect(live)
+            route = self.router.incoming(live)
+            if route.way is Way.LOCAL:
+                self._input(live, ended)
+            elif route.way is Way.FORWARD:
+                live.oif = route.oif
+                for leaving in self._hook("forward", live, ended):
+                    self._leave(leaving, route, ended)
+            else:
+                ended.append(_by_route(route, live))
+        return ended
+
+    def send(self, packet: Packet) -> list[Outcome]:
+        """Every way that a packet goes which a process of the node makes."""
+        if packet.family not in self.families:
+            return [_without_rules(packet)]
+        packet.local = True
+        packet.iif = ""
+        ended: list[Outcome] = []
+        first = self.router.outgoing(packet)
+        if first.way not in (Way.LOCAL, Way.FORWARD):
+            return [_by_route(first, packet)]
+        packet.oif = first.oif
+        was = packet.dst, packet.mark
+        for live in self._hook("output", packet, ended):
+            self._redirect(live)
+            route = first if (live.dst, live.mark) == was else self.router.outgoing(live)
+            live.oif = route.oif
+            if route.way is Way.LOCAL:
+                for looped in self._hook("postrouting", live, ended):
+                    self._take_source(looped, route)
+                    looped.iif, looped.oif = "lo", ""
+                    for again in self._hook("prerouting", looped, ended, nat=False):
+                        self._input(again, ended, nat=False)
+            elif route.way is Way.FORWARD:
+                self._leave(live, route, ended)
+            else:
+                ended.append(_by_route(route, live))
+        return ended
+
+    def _input(self, packet: Packet, ended: list[Outcome], nat: bool = True) -> None:
+        packet.oif = ""
+        for live in self._hook("input", packet, ended, nat):
+            ended.append(Outcome(Fate.LOCAL, live))
+
+    def _leave(self, packet: Packet, route: Decision, ended: list[Outcome]) -> None:
+        for live in self._hook("postrouting", packet, ended):
+            self._take_source(live, route)
+            ended.append(Outcome(Fate.FORWARDED, live, route=route))
+
+    def _hook(self, hook: str, packet: Packet, ended: list[Outcome], nat: bool = True) -> list[Packet]:
+        """The packets that pass a hook; those that do not are added to ``ended``."""
+        live = [packet]
+        for stage in self._stages[packet.family, hook]:
+            if stage.kind == "conntrack":
+                for passing in live:
+                    passing.ct = passing.state
+            elif stage.kind == "nat":
+                if nat:
+                    live = [q for p in live for q in self._nat(stage.bases, p, ended)]
+            elif stage.kind == "ipvs":
+                live = [q for p in live for q in self._balance(hook, p, ended)]
+            elif len(stage.bases[0].chain) or not stage.bases[0].accepts:
+                live = [q for p in live for q in _filter(stage.bases[0], p, ended)]
+            if not live:
+                break
+        return live
+
+    def _balance(self, hook: str, packet: Packet, ended: list[Outcome]) -> list[Packet]:
+        """IPVS: packets that it does not take, and in output also those that it sends on."""
+        assert self.ipvs is not None
+        servers = self.ipvs.real_servers(packet)
+        if servers is None:
+            return [packet]
+        if isinstance(servers, str):
+            ended.append(Outcome(Fate.UNKNOWN, packet, servers))
+            return []
+        if not servers:
+            ended.append(Outcome(Fate.REJECTED, packet, "ipvs: no real server"))
+            return []
+        sent = []
+        for probability, address, port in servers:
+            live = packet.copy()
+            live.probability *= probability
+            live.dst = address
+            live.dport = live.dport if port is None else port
+            sent.append(live)
+        if hook == "output":
+            return sent
+        for live in sent:
+            route = self.router.outgoing(live)
+            if route.way is Way.LOCAL:
+                ended.append(Outcome(Fate.LOCAL, live))
+            elif route.way is Way.FORWARD:
+                live.iif, live.oif = "", route.oif
+                for leaving in self._hook("output", live, ended, nat=False):
+                    self._leave(leaving, route, ended)
+            else:
+                ended.append(_by_route(route, live))
+        return []
+
+    def _nat(self, bases: tuple[BaseChain, ...], packet: Packet, ended: list[Outcome]) -> list[Packet]:
+        if not packet.ct & (NEW | RELATED):
+            return [packet]
+        passed: list[Packet] = []
+        asking = [packet]
+        for base in bases:
+            further: list[Packet] = []
+            for asked in asking:
+                for how, live, why in run(base, asked):
+                    if how == TRANSLATED:
+                        passed.append(live)
+                    elif how <= POLICY:
+                        further.append(live)
+                    else:
+                        ended.append(_by_rule(how, live, why))
+            asking = further
+        return passed + asking
+
+    def _redirect(self, packet: Packet) -> None:
+        """REDIRECT sends to the node itself: loopback for its own packets, else the interface's address."""
+        if not packet.redirected:
+            return
+        loopback = LOOPBACK4 + 1 if packet.family == 4 else LOOPBACK6
+        own = None if packet.local else self.router.own_address(packet.family, packet.iif, packet.src)
+        packet.dst = loopback if own is None else own  # any local address: only the port is known
+
+    def _take_source(self, packet: Packet, route: Decision) -> None:
+        """Give the packet the source that SNAT or MASQUERADE chose, as far as it is known."""
+        if packet.snat is not None:
+            address, port = packet.snat
+            if (address, port) != (packet.src, packet.sport):
+                packet.ctstatus |= SNATTED
+            packet.src = address
+            packet.sport = port if port is not None else packet.sport
+        elif packet.masquerade:
+            towards = route.gateway if route.gateway is not None else packet.dst
+            own = self.router.own_address(packet.family, route.oif, towards)
+            packet.ctstatus |= SNATTED
+            if own is not None:
+                packet.src = own
+
+
+def _filter(base: BaseChain, packet: Packet, ended: list[Outcome]) -> list[Packet]:
+    passed = []
+    for how, live, why in run(base, packet):
+        if how <= POLICY:
+            passed.append(live)
+        else:
+            ended.append(_by_rule(how, live, why))
+    return passed
+
+
+def _without_rules(packet: Packet) -> Outcome:
+    tool = "ip6tables-save" if packet.family == 6 else "iptables-save"
+    return Outcome(Fate.UNKNOWN, packet, f"the dumps hold no IPv{packet.family} rules (add {tool})")
+
+
+def _by_rule(how: int, packet: Packet, why: str) -> Outcome:
+    fate = Fate.DROPPED if how == DROPPED else Fate.REJECTED if how == REJECTED else Fate.UNKNOWN
+    return Outcome(fate, packet, why)
+
+
+def _by_route(route: Decision, packet: Packet) -> Outcome:
+    fates = {Way.UNREACHABLE: Fate.REJECTED, Way.DROPPED: Fate.DROPPED}
+    return Outcome(fates.get(route.way, Fate.UNKNOWN), packet, route.reason, route)
