@@ -10,7 +10,18 @@ from typing import Protocol
 from msgspec.structs import replace
 
 # Importing the families registers their checks, in the order in which root causes are looked for.
-from svcdoctor.checks import asked, external, policies, ports, readiness, rejected, selection, services  # noqa: F401
+from svcdoctor.checks import (  # noqa: F401
+    asked,
+    external,
+    noderules,
+    nodes,
+    policies,
+    ports,
+    readiness,
+    rejected,
+    selection,
+    services,
+)
 from svcdoctor.checks.registry import Case, run
 from svcdoctor.cluster.wouldbe import is_placeholder
 from svcdoctor.model.facts import EVERYTHING, Kind, Need

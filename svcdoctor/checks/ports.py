@@ -9,7 +9,7 @@ from svcdoctor.cluster.nearmiss import near_names
 from svcdoctor.model.finding import Severity
 from svcdoctor.model.pod import ContainerPort, Pod
 from svcdoctor.model.service import Service, ServicePort
-from svcdoctor.model.trace import Outcome
+from svcdoctor.model.trace import Outcome, Status
 
 
 def _declared(pod: Pod) -> list[ContainerPort]:
@@ -143,14 +143,17 @@ def number_not_declared(case: Case) -> Iterator[Raised]:
                 if len(fitting) == 1
                 else f"kubectl -n {service.namespace} edit svc {service.name}"
             )
+            certain = {o.reason for o in case.outcomes("OBJ013") if o.status is Status.FAIL}
             yield Raised(
                 (subject(service), *(pod_subject(p) for p in lacking[:5])),
                 (
                     f"targetPort {target} of port {port.name or port.port}",
                     f"{len(lacking)} pods declare only {_words(list(offered.values()))}",
+                    *sorted(certain),
                 ),
                 f"If nothing listens on {target}, the pods refuse the connection.",
                 fix,
+                Severity.ERROR if certain else None,
             )
 
 

@@ -13,13 +13,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from svcdoctor.dataplane.hosts import Host
 from svcdoctor.model.facts import Kind, Scope
 from svcdoctor.model.finding import Finding, Severity
 from svcdoctor.model.pod import Pod
 from svcdoctor.model.service import Service, ServicePort
 from svcdoctor.model.trace import Outcome, Trace
+from svcdoctor.path.audit import Auditor, Difference, places
 from svcdoctor.path.view import View
+from svcdoctor.path.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,31 @@ class Case:
 
     view: View
     trace: Trace
+
+    @cached_property
+    def world(self) -> World:
+        return World(self.view.snapshot)
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """The nodes whose facts were collected."""
+        hosts = self.world.hosts
+        return tuple(h for name in hosts.names if (h := hosts.host(name)) is not None)
+
+    @cached_property
+    def differences(self) -> tuple[Difference, ...]:
+        """How the rules of the nodes differ from the API for the Services on the way."""
+        services = set(self.trace.services)
+        found: list[Difference] = []
+        for host in self.hosts if services and self.trace.paths else ():
+            if host.node is None or (host.ebpf_signs and not host.serves):
+                continue
+            auditor = Auditor(self.world, host.name, host.node)
+            for place in places(self.world, host.name, host.node):
+                service = place.frontend.service
+                if (service.namespace, service.name) in services:
+                    found += [d for d in auditor.differences(place) if isinstance(d, Difference)]
+        return tuple(found)
 
     @property
     def services(self) -> tuple[Service, ...]:
@@ -125,13 +154,15 @@ def check(
 
 def run(case: Case) -> tuple[Finding, ...]:
     """Every finding of the case, root causes first, consequences dropped."""
-    found: list[tuple[Check, Finding]] = []
-    for c in REGISTRY.values():
-        for r in c.run(case):
-            finding = Finding(
-                c.code, r.severity or c.severity, c.title, r.subjects, r.evidence, r.explanation, r.fix
-            )
-            found.append((c, finding))
+    return kept((c, r) for c in REGISTRY.values() for r in c.run(case))
+
+
+def kept(raised: Iterable[tuple[Check, Raised]]) -> tuple[Finding, ...]:
+    """What was raised as findings, the worst first, without those that another one explains."""
+    found = [
+        (c, Finding(c.code, r.severity or c.severity, c.title, r.subjects, r.evidence, r.explanation, r.fix))
+        for c, r in raised
+    ]
     explained = {
         (code, subject)
         for c, f in found
@@ -139,8 +170,8 @@ def run(case: Case) -> tuple[Finding, ...]:
         for code in c.explains
         for subject in f.subjects[:1]
     }
-    kept = [f for _, f in found if (f.code, f.subjects[0] if f.subjects else "") not in explained]
-    return tuple(sorted(kept, key=lambda f: f.severity.rank))
+    left = [f for _, f in found if (f.code, f.subjects[0] if f.subjects else "") not in explained]
+    return tuple(sorted(left, key=lambda f: f.severity.rank))
 
 
 def subject(service: Service) -> str:

@@ -23,6 +23,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "svcdoctor.cli.snapshot",
         "Save what a cluster's Services rest on, or look into a saved one.",
     ),
+    "rules": (
+        "svcdoctor.cli.rules",
+        "Say what a node's packet rules do: with one packet, for a Service, or against the API.",
+    ),
+    "cleanup": (
+        "svcdoctor.cli.cleanup",
+        "Delete what svcdoctor left behind in a cluster: pods of --node-facts pods.",
+    ),
     "lab": ("svcdoctor.cli.lab", "Serve a saved cluster over the Kubernetes API, to learn and to test."),
 }
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from svcdoctor.cli.connected import connected
+from svcdoctor.cli.nodefacts import NodeFactsFlags, node_facts
+from svcdoctor.cli.opening import open_source
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.request import Request
 from svcdoctor.model.trace import EntryKind, Trace
@@ -63,9 +65,11 @@ class Family(StrEnum):
 
 
 @app.command()
+@node_facts
 @connected
 def trace(
     connection: Connection,
+    node_facts: NodeFactsFlags,
     target: Annotated[
         str | None,
         typer.Argument(
@@ -140,7 +144,7 @@ def trace(
         raise SvcdoctorError("--snapshot and -f exclude each other")
     if (target is None) == (batch is None):
         raise SvcdoctorError("name one target (svc/NAME, HOST:PORT …) or --batch FILE")
-    source, namespace = _source(connection, snapshot, manifests)
+    source, namespace = open_source(connection, snapshot, manifests, node_facts, (node,) if node else ())
     if batch is not None:
         _batch(source, batch, namespace)
         return
@@ -160,24 +164,6 @@ def trace(
     if verbose and requests:
         print(f"{requests} requests to the API server", file=sys.stderr)
     raise typer.Exit(exit_code(answer, str(fail_on)))
-
-
-def _source(connection: Connection, snapshot: Path | None, manifests: list[str] | None) -> tuple[Source, str]:
-    """The source of facts, and the namespace that completes short names."""
-    if snapshot is not None:
-        from svcdoctor.sources.archive import ArchiveSource
-
-        return ArchiveSource(snapshot), connection.namespace or "default"
-    if manifests:
-        from svcdoctor.sources.manifests import ManifestSource
-
-        namespace = connection.namespace or "default"
-        return ManifestSource(manifests, namespace), namespace
-    from svcdoctor.sources.connection import open_connection
-    from svcdoctor.sources.live import LiveSource
-
-    live = LiveSource(open_connection(connection))
-    return live, live.namespace
 
 
 def _batch(source: Source, name: str, namespace: str) -> None:

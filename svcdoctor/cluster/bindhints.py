@@ -1,9 +1,12 @@
-"""Whether a container's own settings say that it binds to loopback.
+"""What a container's own settings say of the sockets it opens: loopback only, or these ports and no others.
 
 An application bound to 127.0.0.1 answers ``kubectl port-forward`` and nothing else. Its environment or
 arguments often say so (``BIND=127.0.0.1``, ``--listen-address=localhost:8080``). Only such words are looked
 for, in the container that would answer, and a readiness probe that kubelet passes on the pod's address
 proves the opposite.
+
+A list of ports in the environment (``HTTP_PORTS=8080,9090``) that holds every port that the container declares is
+the whole list; a single ``PORT`` is not, since many applications open another one for metrics.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from svcdoctor.model.pod import NOTHING, Container, Pod
 _NAME = re.compile(r"^(BIND|LISTEN)(_?(ADDR|ADDRESS|HOST|IP|ON))?$", re.IGNORECASE)
 _FLAG = re.compile(r"^--?(bind|listen)(-(addr|address|host|ip))?(?:=(.*))?$", re.IGNORECASE)
 _LOOPBACK = re.compile(r"^(?:\w+://)?(127(?:\.\d{1,3}){3}|localhost|\[?::1\]?)(?::(\d+))?/?$", re.IGNORECASE)
+
+_PORTS = re.compile(r"^(?:(HTTP|HTTPS|GRPC|TCP|UDP|SCTP|LISTEN|SERVER|CONTAINER)_)?PORTS$")
 
 
 class _Variable(msgspec.Struct):
@@ -41,6 +46,27 @@ def loopback_hint(pod: Pod, container: Container | None, port: int) -> str | Non
         match = _LOOPBACK.match(value.strip())
         if match and (match[2] is None or int(match[2]) == port):
             return f"{name}={value}"
+    return None
+
+
+def ports_hint(container: Container | None, protocol: str) -> tuple[str, frozenset[int]] | None:
+    """The setting that lists every port of the protocol that the container listens on, and those ports."""
+    if container is None or container.env is NOTHING or b"PORTS" not in bytes(container.env):
+        return None
+    declared = {p.container_port for p in container.ports or () if p.protocol == protocol}
+    try:
+        variables = _variables.decode(container.env) or ()
+    except msgspec.DecodeError:
+        return None
+    for variable in variables:
+        match = _PORTS.match(variable.name)
+        words = (variable.value or "").replace(" ", "").split(",")
+        if match is None or not all(w.isdecimal() for w in words):
+            continue
+        of = match[1] if match[1] in ("UDP", "SCTP") else "TCP"
+        ports = frozenset(map(int, words))
+        if of == protocol and declared and declared <= ports:
+            return f"{variable.name}={variable.value}", ports
     return None
 
 

@@ -16,7 +16,7 @@ from svcdoctor.model.trace import (
 from svcdoctor.path import hops as h
 from svcdoctor.path.balancer import balanced_path
 from svcdoctor.path.deliver import Packet, deliver
-from svcdoctor.path.tracing import ANY_POD, OUTSIDE, Tracing
+from svcdoctor.path.tracing import ANY_POD, OUTSIDE, Tracing, basis_of
 
 NO_LISTENER = (
     "forwarded by the node's packet rules (CNI port mapping): no process listens on it, so lsof and ss show "
@@ -35,7 +35,8 @@ def address_path(t: Tracing, ip: str, port: int, protocol: str) -> Path:
         return balanced_path(t, balanced, ip, family)
     client, source = t.source(default, family, t.request.node if default is ANY_POD else None)
     enter = t.request.node or (node if kind is EntryKind.NODE_PORT else None)
-    delivery = deliver(t.world, Packet(source, ip, port, protocol, enter))
+    packet = Packet(source, ip, port, protocol, enter)
+    delivery = t.ruled(packet, deliver(t.world, packet), t.stand_in)
     entry = Entry(kind, node or delivery.node, ip, port, protocol)
     frontend = delivery.frontend
     if frontend is not None and delivery.choice is not None:
@@ -53,7 +54,9 @@ def address_path(t: Tracing, ip: str, port: int, protocol: str) -> Path:
     if any(o.backend for o in delivery.outcomes):
         steps += h.backend_hops(delivery.outcomes)
     service = frontend.service if frontend else None
-    return t.path(client, entry, service, frontend.port if frontend else None, steps, delivery.outcomes)
+    steps = h.with_rules(steps, delivery)
+    number = frontend.port if frontend else None
+    return t.path(client, entry, service, number, steps, delivery.outcomes, basis_of(delivery))
 
 
 def _entry_of(t: Tracing, ip: str, port: int, protocol: str) -> tuple[EntryKind, str | None, ClientSpec]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from svcdoctor.cluster.bindhints import loopback_hint
+from svcdoctor.cluster.bindhints import loopback_hint, ports_hint
 from svcdoctor.model.facts import Kind
 from svcdoctor.model.pod import Container, Pod
 from svcdoctor.model.service import ServicePort
@@ -70,6 +70,13 @@ def pod_outcome(world: World, pod: Pod, ip: str, port: int, protocol: str, share
     if other is not None:
         reason = f"the container declares {port} for {other.protocol}, not {protocol}"
         return Outcome(Result.UNKNOWN, share, backend, SourceSeen.CLIENT, reason, "OBJ015", Status.WARN)
+    for c in pod.serving_containers:
+        listing = ports_hint(c, protocol) if len(pod.serving_containers) == 1 else None
+        if listing is not None and port not in listing[1]:
+            reason = (
+                f"no container declares port {port}/{protocol}, and {listing[0]} lists the ports it opens"
+            )
+            return Outcome(Result.REFUSED, share, backend, SourceSeen.CLIENT, reason, "OBJ013", Status.FAIL)
     reason = f"no container declares port {port}/{protocol}, only {listed}; sockets would tell"
     return Outcome(Result.UNKNOWN, share, backend, SourceSeen.CLIENT, reason, "OBJ013", Status.WARN)
 

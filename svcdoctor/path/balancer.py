@@ -21,6 +21,8 @@ from svcdoctor.path.deliver import Packet, failed, in_source_ranges, to_frontend
 from svcdoctor.path.tracing import OUTSIDE, Tracing
 from svcdoctor.path.world import Frontend
 
+SPREAD = 32  # nodes over which a balancer's requests are followed by their rules
+
 
 def load_balancer_paths(t: Tracing, service: Service, port: ServicePort) -> list[Path]:
     points = service.ingress_points
@@ -58,12 +60,18 @@ def balanced_path(t: Tracing, frontend: Frontend, address: str, family: int) -> 
         healthy = [n for n in names if t.world.choice(service, port, family, n).local]
         if healthy:
             detail = f"health checks choose the nodes with an endpoint: {', '.join(map(str, healthy))}"
+    elif t.request.node is None and t.world.hosts.names:
+        healthy = list(t.world.hosts.names[:SPREAD])
     if healthy:
-        deliveries = [to_frontend(t.world, packet, direct, node) for node in healthy]
+        deliveries = [
+            t.ruled(replace(packet, enter=node), to_frontend(t.world, packet, direct, node))
+            for node in healthy
+        ]
         outcomes = tuple(
             replace(o, probability=o.probability / len(deliveries)) for d in deliveries for o in d.outcomes
         )
-        delivery = replace(deliveries[0], outcomes=outcomes)
+        ends = tuple(e for d in deliveries for e in d.ends) if all(d.ends for d in deliveries) else ()
+        delivery = replace(deliveries[0], outcomes=outcomes, ends=ends)
     else:
         delivery = to_frontend(t.world, packet, direct, None)
     entry = Entry(EntryKind.LOAD_BALANCER, t.request.node, address, port.port, port.protocol)

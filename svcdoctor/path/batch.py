@@ -14,6 +14,7 @@ from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.request import ClientSpec
 from svcdoctor.model.snapshot import Snapshot, canonical_or_none
 from svcdoctor.model.trace import Basis, verdict_of
+from svcdoctor.path.byrules import by_rules, placed
 from svcdoctor.path.clients import parse_client, source_of
 from svcdoctor.path.deliver import Packet, Source, deliver
 from svcdoctor.path.jsonform import outcome_json
@@ -59,7 +60,10 @@ def answers(snapshot: Snapshot, lines: Iterable[bytes], namespace: str = "defaul
                 source = sources[asked.from_, family] = source_of(view, spec, namespace, family)
             if asked.node is not None and asked.node not in snapshot.node_names and snapshot.node_names:
                 raise SvcdoctorError(f"no node {asked.node!r}")
-            delivery = deliver(world, Packet(source, ip, port, asked.protocol, asked.node))
+            packet = Packet(source, ip, port, asked.protocol, asked.node)
+            delivery = deliver(world, packet)
+            if world.hosts.names:
+                delivery = by_rules(world, placed(world, packet, delivery), delivery) or delivery
         except (msgspec.DecodeError, SvcdoctorError) as e:
             yield encode({"id": identity, "error": f"line {number}: {e}"}) + b"\n"
             continue
@@ -67,7 +71,7 @@ def answers(snapshot: Snapshot, lines: Iterable[bytes], namespace: str = "defaul
             "id": asked.id,
             "verdict": verdict_of(o.status for o in delivery.outcomes),
             "outcomes": [outcome_json(o) for o in delivery.outcomes],
-            "basis": Basis.OBJECTS,
+            "basis": Basis.RULES if delivery.ends else Basis.OBJECTS,
         }
         yield encode(answer) + b"\n"
 

@@ -21,6 +21,7 @@ from svcdoctor.model.snapshot import in_networks
 from svcdoctor.model.trace import Backend, ClientKind, EntryKind, Outcome, Result, SourceSeen, Status, Value
 from svcdoctor.path.backends import endpoint_outcome, pod_outcome
 from svcdoctor.path.endpoints import Choice, Endpoint
+from svcdoctor.path.ends import End
 from svcdoctor.path.world import Frontend, World
 
 NODE_PORT_RANGE = range(30000, 32768)
@@ -50,13 +51,17 @@ class Packet(Value, frozen=True):
 
 
 class Delivery(Value, frozen=True):
-    """What becomes of a packet. ``node`` is where the decision fell, ``choice`` what it chose from."""
+    """What becomes of a packet. ``node`` is where the decision fell, ``choice`` what it chose from.
+
+    ``ends`` are the outcomes' ends by the nodes' real rules, where those were collected.
+    """
 
     outcomes: tuple[Outcome, ...]
     frontend: Frontend | None = None
     node: str | None = None
     choice: Choice | None = None
     masquerade: SourceSeen = SourceSeen.CLIENT
+    ends: tuple[End, ...] = ()
 
 
 def failed(result: Result, reason: str, code: str | None = None, status: Status | None = None) -> Outcome:
@@ -64,12 +69,6 @@ def failed(result: Result, reason: str, code: str | None = None, status: Status 
     if status is None:
         status = Status.UNKNOWN if result is Result.UNKNOWN else Status.FAIL
     return Outcome(result, 1.0, None, SourceSeen.UNKNOWN, reason, code, status)
-
-
-def source_ranges(service: Service, family: int) -> tuple[str, ...]:
-    """The Service's loadBalancerSourceRanges of one IP family."""
-    found = (r.strip() for r in service.spec.load_balancer_source_ranges or ())
-    return tuple(r for r in found if r and (":" in r) == (family == 6))
 
 
 def deliver(world: World, packet: Packet) -> Delivery:
@@ -90,7 +89,7 @@ def deliver(world: World, packet: Packet) -> Delivery:
     pods = world.snapshot.pods_by_ip.get(packet.ip)
     if pods:
         return Delivery((_direct(world, packet, pods[0]),), node=at)
-    return Delivery((_elsewhere(world, packet),), node=at)
+    return Delivery((elsewhere(world, packet),), node=at)
 
 
 # --- addresses that are not a Service's --------------------------------------------------------------
@@ -116,7 +115,7 @@ def _direct(world: World, packet: Packet, pod: Pod) -> Outcome:
     return outcome
 
 
-def _elsewhere(world: World, packet: Packet) -> Outcome:
+def elsewhere(world: World, packet: Packet) -> Outcome:
     snapshot = world.snapshot
     if in_networks(packet.ip, snapshot.service_cidrs):
         return failed(
@@ -172,7 +171,7 @@ def _to_node(world: World, packet: Packet) -> Delivery:
     external = world.frontends.get((packet.ip, packet.protocol, packet.port))
     if external is not None:
         return to_frontend(world, packet, external, owner)
-    return Delivery((_node_process(world, packet, owner),), node=owner)
+    return Delivery((node_process(world, packet, owner),), node=owner)
 
 
 def _families(service: Service) -> str:
@@ -201,7 +200,7 @@ def _answers_node_ports(world: World, node: str, ip: str) -> bool | None:
     return primary if wanted == ("primary",) else in_networks(ip, wanted)
 
 
-def _node_process(world: World, packet: Packet, owner: str | None) -> Outcome:
+def node_process(world: World, packet: Packet, owner: str | None) -> Outcome:
     """What answers at a node's address when no Service does."""
     for pod, port in world.host_ports.get((packet.protocol, packet.port), ()):
         if pod.spec.node_name == owner and port.host_ip in ("", "0.0.0.0", "::", packet.ip):
@@ -269,14 +268,38 @@ def _from_pod(world: World, packet: Packet, outcome: Outcome) -> Outcome:
 # --- a Service's frontends ---------------------------------------------------------------------------
 
 
+class Decided(Value, frozen=True):
+    """Which endpoints a packet to a frontend may get, each as likely as the others, or how it ends before that.
+
+    ``elsewhere`` says that the answer of an endpoint on another node may go past this one.
+    """
+
+    ended: Outcome | None = None
+    endpoints: tuple[Endpoint, ...] = ()
+    choice: Choice | None = None
+    masquerade: SourceSeen = SourceSeen.CLIENT
+    elsewhere: bool = False
+
+
 def to_frontend(world: World, packet: Packet, frontend: Frontend, at: str | None) -> Delivery:
     """What kube-proxy on node ``at`` (``None``: any) does with a packet to one of a Service's frontends."""
+    decided = decide(world, packet, frontend, at)
+    if decided.ended is not None:
+        return Delivery((decided.ended,), frontend, at, decided.choice)
+    outcomes = _spread(world, packet, frontend, at, decided.endpoints, decided.masquerade)
+    if decided.elsewhere:
+        outcomes = tuple(_past(o, at) for o in outcomes)
+    return Delivery(outcomes, frontend, at, decided.choice, decided.masquerade)
+
+
+def decide(world: World, packet: Packet, frontend: Frontend, at: str | None) -> Decided:
+    """The endpoints that kube-proxy on node ``at`` chooses from for a packet to a frontend."""
     service, port = frontend.service, frontend.port
     if service.foreign_proxy:
         reason = f"the label {service.foreign_proxy} keeps kube-proxy away: no rules for this Service"
-        return Delivery((failed(Result.UNKNOWN, reason, "OBJ029", Status.WARN),), frontend, at)
+        return Decided(failed(Result.UNKNOWN, reason, "OBJ029", Status.WARN))
     if not frontend.proxied:
-        return Delivery((_proxy_mode_balancer(packet, frontend),), frontend, at)
+        return Decided(_proxy_mode_balancer(packet, frontend))
     choice = world.choice(service, port, packet.family, at)
     external = frontend.kind is not EntryKind.CLUSTER_IP
     name = f"Service {service.namespace}/{service.name}"
@@ -284,22 +307,20 @@ def to_frontend(world: World, packet: Packet, frontend: Frontend, at: str | None
         allowed = in_source_ranges(service, packet.source.ip, packet.family)
         if allowed is False:
             reason = f"loadBalancerSourceRanges of {name} do not list {packet.source.ip}"
-            return Delivery((failed(Result.DROPPED, reason, "EXT002"),), frontend, at, choice)
+            return Decided(failed(Result.DROPPED, reason, "EXT002"), choice=choice)
     if not choice.any:
-        return Delivery((failed(Result.REFUSED, f"{name} has no ready endpoint"),), frontend, at, choice)
+        return Decided(failed(Result.REFUSED, f"{name} has no ready endpoint"), choice=choice)
     if external and service.external_local:
-        return _external_local(world, packet, frontend, at, choice)
+        return _external_local(world, packet, at, choice)
     if not external and service.internal_local:
         if not choice.local:
             reason = f"internalTrafficPolicy Local and no endpoint on {at or 'this node'}"
-            return Delivery((failed(Result.DROPPED, reason, "RUL010"),), frontend, at, choice)
+            return Decided(failed(Result.DROPPED, reason, "RUL010"), choice=choice)
         chosen = choice.local
     else:
         chosen = choice.cluster
     masquerade = SourceSeen.NODE if external else _internal_source(world, packet.source, at)
-    return Delivery(
-        _spread(world, packet, frontend, at, chosen, masquerade), frontend, at, choice, masquerade
-    )
+    return Decided(None, chosen, choice, masquerade)
 
 
 def in_source_ranges(service: Service, source: str | None, family: int) -> bool | None:
@@ -307,7 +328,7 @@ def in_source_ranges(service: Service, source: str | None, family: int) -> bool 
 
     kube-proxy looks at the ranges of the packet's own family only: without one, everything passes.
     """
-    ranges = source_ranges(service, family)
+    ranges = service.source_ranges(family)
     if not ranges:
         return True
     return None if source is None else in_networks(source, ranges)
@@ -340,34 +361,25 @@ def _internal_source(world: World, source: Source, at: str | None) -> SourceSeen
     return SourceSeen.NODE if detects else SourceSeen.CLIENT
 
 
-def _external_local(
-    world: World, packet: Packet, frontend: Frontend, at: str | None, choice: Choice
-) -> Delivery:
+def _external_local(world: World, packet: Packet, at: str | None, choice: Choice) -> Decided:
     """externalTrafficPolicy Local: only this node's endpoints, except for pods and the node itself."""
     source = packet.source
     if source.kind is ClientKind.NODE and source.node == at:
-        seen = SourceSeen.NODE
-        return Delivery(
-            _spread(world, packet, frontend, at, choice.cluster, seen), frontend, at, choice, seen
-        )
+        return Decided(None, choice.cluster, choice, SourceSeen.NODE)
     none_here = f"externalTrafficPolicy Local and no endpoint on {at or 'this node'}"
     if source.kind is ClientKind.POD:
-        if source.node == at:
-            if world.pod_traffic(source.ip, source.node, at):
-                seen = SourceSeen.CLIENT
-                spread = _spread(world, packet, frontend, at, choice.cluster, seen)
-                return Delivery(spread, frontend, at, choice, seen)
-        else:
-            return _pod_to_other_node(world, packet, frontend, at, choice, none_here)
+        if source.node != at:
+            return _pod_to_other_node(world, packet, at, choice, none_here)
+        if world.pod_traffic(source.ip, source.node, at):
+            return Decided(None, choice.cluster, choice, SourceSeen.CLIENT)
     if not choice.local:
-        return Delivery((failed(Result.DROPPED, none_here, "RUL009"),), frontend, at, choice)
-    seen = SourceSeen.CLIENT
-    return Delivery(_spread(world, packet, frontend, at, choice.local, seen), frontend, at, choice, seen)
+        return Decided(failed(Result.DROPPED, none_here, "RUL009"), choice=choice)
+    return Decided(None, choice.local, choice, SourceSeen.CLIENT)
 
 
 def _pod_to_other_node(
-    world: World, packet: Packet, frontend: Frontend, at: str | None, choice: Choice, none_here: str
-) -> Delivery:
+    world: World, packet: Packet, at: str | None, choice: Choice, none_here: str
+) -> Decided:
     """A pod asks another node's nodePort under policy Local.
 
     Where the CNI leaves the pod's address and kube-proxy knows it for a pod's, all endpoints are chosen from,
@@ -378,21 +390,20 @@ def _pod_to_other_node(
     unknown = SourceSeen.UNKNOWN
     if short_cut is False or not set(choice.cluster) - set(choice.local):
         if choice.local:
-            spread = _spread(world, packet, frontend, at, choice.local, unknown)
-            return Delivery(spread, frontend, at, choice, unknown)
-        return Delivery((failed(Result.DROPPED, none_here, "RUL009"),), frontend, at, choice)
+            return Decided(None, choice.local, choice, unknown)
+        return Decided(failed(Result.DROPPED, none_here, "RUL009"), choice=choice)
     if not choice.local and packet.source.pod not in {e.pod for e in choice.cluster}:
         reason = f"{none_here}: dropped there, or answered past it (see RUL011)"
-        return Delivery((failed(Result.DROPPED, reason, "RUL009"),), frontend, at, choice)
-    outcomes = []
-    for outcome in _spread(world, packet, frontend, at, choice.cluster, unknown):
-        if outcome.backend and outcome.backend.node != at and outcome.result is Result.DELIVERED:
-            reason = f"the endpoint is not on {at}: its reply goes past that node unless the CNI masquerades"
-            outcome = replace(
-                outcome, result=Result.UNKNOWN, status=Status.WARN, reason=reason, code="RUL011"
-            )
-        outcomes.append(outcome)
-    return Delivery(tuple(outcomes), frontend, at, choice, unknown)
+        return Decided(failed(Result.DROPPED, reason, "RUL009"), choice=choice)
+    return Decided(None, choice.cluster, choice, unknown, True)
+
+
+def _past(outcome: Outcome, at: str | None) -> Outcome:
+    """The outcome at an endpoint whose answer may go past the node that translated the address."""
+    if outcome.backend is None or outcome.backend.node == at or outcome.result is not Result.DELIVERED:
+        return outcome
+    reason = f"the endpoint is not on {at}: its reply goes past that node unless the CNI masquerades"
+    return replace(outcome, result=Result.UNKNOWN, status=Status.WARN, reason=reason, code="RUL011")
 
 
 # --- endpoints ---------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from msgspec.structs import replace
+
 from svcdoctor.model.service import Service, ServicePort
 from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.model.trace import (
@@ -21,7 +23,7 @@ from svcdoctor.model.trace import (
     SourceSeen,
     Status,
 )
-from svcdoctor.path.deliver import Delivery, source_ranges
+from svcdoctor.path.deliver import Delivery
 from svcdoctor.path.names import full_name
 
 
@@ -87,7 +89,7 @@ def policy_hop(service: Service, kind: EntryKind, delivery: Delivery, family: in
         parts.append("SNAT: the pod sees a node's address, not the client's")
     elif seen == {SourceSeen.CLIENT}:
         parts.append("no SNAT: the pod sees the client's address")
-    ranges = source_ranges(service, family)
+    ranges = service.source_ranges(family)
     if kind is EntryKind.LOAD_BALANCER and ranges:
         parts.append(f"only from {', '.join(ranges)}")
     codes = {o.code for o in delivery.outcomes}
@@ -165,3 +167,34 @@ def percent(probability: float) -> str:
     """A share as people write it: ``33.3 %``, ``50 %``."""
     text = f"{probability * 100:.1f}".removesuffix(".0")
     return f"{text} %"
+
+
+ENTRIES = frozenset(
+    {HopKind.CLUSTER_IP, HopKind.NODE_PORT, HopKind.LOAD_BALANCER, HopKind.EXTERNAL_IP, HopKind.HOST_PORT}
+)
+
+
+def with_rules(steps: list[Hop], delivery: Delivery) -> list[Hop]:
+    """The hops with the rules that decide them: what all ways share at the entry, the rest at its pod."""
+    ways = [[f"{p.node}: {rule}" for p in end.passages for rule in p.rules] for end in delivery.ends]
+    if not ways:
+        return steps
+    shared = 0
+    while all(len(w) > shared and w[shared] == ways[0][shared] for w in ways):
+        shared += 1
+    found = []
+    rest = iter([tuple(w[shared:]) for w in ways])
+    entered = False
+    for hop in steps:
+        if hop.kind in ENTRIES and not entered:
+            entered = True
+            hop = replace(hop, rules=tuple(ways[0][:shared]))
+        elif hop.kind is HopKind.POD or (hop.kind is HopKind.ENDPOINT and not _counts(hop)):
+            hop = replace(hop, rules=next(rest, ()))
+        found.append(hop)
+    return found
+
+
+def _counts(hop: Hop) -> bool:
+    """Whether the hop is the line that counts the endpoints, not one of them."""
+    return hop.title.endswith((" endpoint", " endpoints"))

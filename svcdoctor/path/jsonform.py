@@ -1,4 +1,4 @@
-"""The JSON contract of a trace (``apiVersion: svcdoctor/v1``), as plain dicts and lists.
+"""The JSON contract of the answers (``apiVersion: svcdoctor/v1``), as plain dicts and lists.
 
 The one place where the model's names become the contract's camelCase names.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from svcdoctor.model.audit import Audit
+from svcdoctor.model.facts import MissingFact
+from svcdoctor.model.finding import Finding
 from svcdoctor.model.trace import Hop, Outcome, Path, Trace
 
 API_VERSION = "svcdoctor/v1"
@@ -80,20 +83,46 @@ def trace_json(t: Trace) -> dict[str, Any]:
             "ports": list(t.target.ports),
         },
         "paths": [path_json(p) for p in t.paths],
-        "findings": [
-            {
-                "code": f.code,
-                "severity": f.severity,
-                "title": f.title,
-                "subjects": list(f.subjects),
-                "evidence": list(f.evidence),
-                "explanation": f.explanation,
-                "fix": f.fix,
-            }
-            for f in t.findings
-        ],
-        "unknowns": [
-            {"fact": u.fact, "reason": u.reason, "grant": u.grant, "required": u.required} for u in t.unknowns
-        ],
+        "findings": [finding_json(f) for f in t.findings],
+        "unknowns": [unknown_json(u) for u in t.unknowns],
         "notes": list(t.notes),
+    }
+
+
+def finding_json(f: Finding) -> dict[str, Any]:
+    return {
+        "code": f.code,
+        "severity": f.severity,
+        "title": f.title,
+        "subjects": list(f.subjects),
+        "evidence": list(f.evidence),
+        "explanation": f.explanation,
+        "fix": f.fix,
+    }
+
+
+def unknown_json(u: MissingFact) -> dict[str, Any]:
+    return {"fact": u.fact, "reason": u.reason, "grant": u.grant, "required": u.required}
+
+
+def audit_json(a: Audit) -> dict[str, Any]:
+    """The whole audit, ready for JSON or YAML."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "RulesAudit",
+        "verdict": a.verdict,
+        "services": a.services,
+        "nodes": [
+            {
+                "name": n.name,
+                "mode": n.mode or None,
+                "frontends": n.frontends,
+                "differing": n.differing,
+                "unanswered": n.unanswered,
+                "unknown": n.unknown or None,
+            }
+            for n in a.nodes
+        ],
+        "findings": [finding_json(f) for f in a.findings],
+        "unknowns": [unknown_json(u) for u in a.unknowns],
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -10,13 +10,11 @@ from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.facts import Kind, Scope
 from svcdoctor.model.service import Service, ServicePort
 from svcdoctor.model.snapshot import canonical_or_none
-from svcdoctor.model.trace import (
-    EntryKind,
-    Path,
-)
+from svcdoctor.model.trace import ClientKind, EntryKind, Path
 from svcdoctor.path.address_ways import address_path
 from svcdoctor.path.balancer import load_balancer_paths
 from svcdoctor.path.clients import node_address
+from svcdoctor.path.deliver import Packet, Source, to_frontend
 from svcdoctor.path.endpoints import Endpoint
 from svcdoctor.path.ingress import backend_port, routes
 from svcdoctor.path.ingress_ways import routed_path
@@ -108,6 +106,8 @@ def _nodes_that_differ(
         return [(t.request.node, f"on node {t.request.node}")]
     endpoints = t.world.endpoints(service, port, family)
     hints = any(e.zones or e.nodes for e in endpoints)
+    if t.world.hosts.names:
+        return _nodes_with_other_rules(t, service, port, family)
     if not (service.internal_local or hints):
         return [(None, "")]
     names: list[str | None] = [*t.snapshot.node_names]
@@ -119,12 +119,30 @@ def _nodes_that_differ(
         groups.setdefault((choice.cluster, choice.local), []).append(name)
     if len(groups) == 1:
         return [(names[0] if service.internal_local else None, "")]
-    found = []
-    for members in groups.values():
-        shown = ", ".join(m or "any other node" for m in members[:6])
-        more = f" and {len(members) - 6} more" if len(members) > 6 else ""
-        found.append((members[0], f"on {shown}{more}"))
-    return found
+    return [(members[0], _where(members)) for members in groups.values()]
+
+
+def _nodes_with_other_rules(
+    t: Tracing, service: Service, port: ServicePort, family: int
+) -> Iterable[tuple[str | None, str]]:
+    """The nodes whose own rules treat a pod's packet to the cluster IP differently, one of each."""
+    ip = next(c for i in service.cluster_ips if (c := canonical_or_none(i)) and (":" in c) == (family == 6))
+    frontend = Frontend(EntryKind.CLUSTER_IP, service, port)
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for name in t.world.hosts.names:
+        packet = Packet(Source(ClientKind.POD, None, name), ip, port.port, port.protocol)
+        delivery = t.ruled(packet, to_frontend(t.world, packet, frontend, name))
+        signature = tuple((o.result, o.backend, o.code) for o in delivery.outcomes)
+        groups.setdefault(signature, []).append(name)
+    if len(groups) == 1:
+        return [(t.stand_in if service.internal_local else None, "")]
+    return [(members[0], _where(members)) for members in groups.values()]
+
+
+def _where(members: Sequence[str | None]) -> str:
+    shown = ", ".join(m or "any other node" for m in members[:6])
+    more = f" and {len(members) - 6} more" if len(members) > 6 else ""
+    return f"on {shown}{more}"
 
 
 def _node_ports(t: Tracing, service: Service, port: ServicePort) -> list[Path]:

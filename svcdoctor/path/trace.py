@@ -58,7 +58,7 @@ def trace(view: View, request: Request, namespace: str) -> Trace:
     verdict = combined(p.verdict for p in paths)
     if view.lacks_required and verdict is not Verdict.BROKEN:
         verdict = Verdict.UNKNOWN
-    if not t.snapshot.node_facts and paths and not t.snapshot.would_be:
+    if not t.world.hosts.names and paths and not t.snapshot.would_be:
         view.lacks(
             "nodes/*/rules",
             "not collected",

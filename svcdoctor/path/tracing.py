@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from svcdoctor.model.facts import Kind, Scope, selector_scope
 from svcdoctor.model.request import ClientSpec, Request
 from svcdoctor.model.service import Service, ServicePort
+from svcdoctor.model.snapshot import canonical_or_none
 from svcdoctor.model.trace import (
     Basis,
     Client,
@@ -21,6 +22,7 @@ from svcdoctor.model.trace import (
     verdict_of,
 )
 from svcdoctor.path import hops as h
+from svcdoctor.path.byrules import by_rules, placed
 from svcdoctor.path.clients import client_of, node_address, source_of
 from svcdoctor.path.deliver import Delivery, Packet, Source, to_frontend
 from svcdoctor.path.view import View
@@ -45,6 +47,11 @@ class Tracing:
         self.services: dict[tuple[str, str], None] = {}
         self.only: frozenset[EntryKind] = frozenset()  # what the target itself leaves of the entries
         self.record: str | None = None  # one pod's record of a headless Service
+
+    @property
+    def stand_in(self) -> str | None:
+        """The node whose rules stand for all where the question names none."""
+        return self.request.node or next(iter(self.world.hosts.names), None)
 
     def wants(self, kind: EntryKind) -> bool:
         """Whether paths by this entry were asked for: all are, unless ``via`` or a DNS name says less."""
@@ -83,8 +90,12 @@ class Tracing:
         node: str | None,
         kind: EntryKind | None = None,
         family: int | None = None,
+        stand_in: str | None = None,
     ) -> Path:
-        """The path through one frontend; ``node`` is the entry's node, or the client's for a cluster IP."""
+        """The path through one frontend; ``node`` is the entry's node, or the client's for a cluster IP.
+
+        ``stand_in`` is the node whose rules stand for all where ``node`` is ``None``.
+        """
         port = frontend.port
         family = family or (6 if address is not None and ":" in address else 4)
         client, source = self.source(default, family, node)
@@ -98,12 +109,20 @@ class Tracing:
         )
         at = node if frontend.kind is EntryKind.NODE_PORT else source.node or (None if inside else node)
         delivery = to_frontend(self.world, packet, frontend, at)
+        if address is not None:
+            delivery = self.ruled(packet, delivery, stand_in or self.stand_in)
         entry_node = node if node is not None or not inside else source.node
         known = self.snapshot.node(entry_node) if entry_node and not inside else None
         if known is not None and not known.ready:
             delivery = replace(delivery, outcomes=tuple(map(_doubtful, delivery.outcomes)))
         entry = Entry(kind or frontend.kind, entry_node, address, number, port.protocol)
         return self.assemble(client, entry, frontend, delivery)
+
+    def ruled(self, packet: Packet, believed: Delivery, stand_in: str | None = None) -> Delivery:
+        """The delivery by the nodes' own rules where those were collected, else the objects'."""
+        if not self.world.hosts.names or canonical_or_none(packet.ip) is None:
+            return believed
+        return by_rules(self.world, placed(self.world, packet, believed, stand_in), believed) or believed
 
     def assemble(self, client: Client, entry: Entry, frontend: Frontend, delivery: Delivery) -> Path:
         service, port = frontend.service, frontend.port
@@ -129,7 +148,8 @@ class Tracing:
             h.policy_hop(service, frontend.kind, delivery, 6 if entry.address and ":" in entry.address else 4)
         )
         steps += h.backend_hops(delivery.outcomes)
-        return self.path(client, entry, service, port, steps, delivery.outcomes)
+        steps = h.with_rules(steps, delivery)
+        return self.path(client, entry, service, port, steps, delivery.outcomes, basis_of(delivery))
 
     def path(
         self,
@@ -139,10 +159,11 @@ class Tracing:
         port: ServicePort | None,
         steps: list[Hop],
         outcomes: tuple[Outcome, ...],
+        basis: Basis = Basis.OBJECTS,
     ) -> Path:
         verdict = verdict_of(o.status for o in outcomes)
         view = h.port_view(service, port, outcomes) if service is not None and port is not None else None
-        return Path(client, entry, view, verdict, Basis.OBJECTS, tuple(steps), outcomes)
+        return Path(client, entry, view, verdict, basis, tuple(steps), outcomes)
 
     def ask_for(self, service: Service) -> None:
         """Notes what a trace of this Service needs and does not have."""
@@ -161,6 +182,11 @@ class Tracing:
         if service.spec.selector:
             view.complete(Kind.POD, selector_scope(ns, service.spec.selector), required=True)
         view.complete(Kind.NODE)
+
+
+def basis_of(delivery: Delivery) -> Basis:
+    """What a delivery rests on."""
+    return Basis.RULES if delivery.ends else Basis.OBJECTS
 
 
 def _doubtful(outcome: Outcome) -> Outcome:

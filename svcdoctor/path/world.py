@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from svcdoctor.dataplane.hosts import Hosts
 from svcdoctor.model.nodefacts import ProxySettings
 from svcdoctor.model.pod import ContainerPort, Pod
 from svcdoctor.model.service import Service, ServicePort
-from svcdoctor.model.snapshot import Snapshot, canonical_or_none, in_networks
+from svcdoctor.model.snapshot import Snapshot, canonical_or_none, in_networks, network
 from svcdoctor.model.trace import EntryKind, Value
 from svcdoctor.path.endpoints import Choice, Endpoint, choose, endpoints_of
 
@@ -42,6 +43,11 @@ class World:
     @cached_property
     def _zones(self) -> dict[str, str]:
         return {n.metadata.name: n.zone for n in self.snapshot.nodes}
+
+    @cached_property
+    def hosts(self) -> Hosts:
+        """The nodes with their own rules and routes, as far as they were collected."""
+        return Hosts(self.snapshot.node_facts)
 
     # --- frontends
 
@@ -134,6 +140,47 @@ class World:
                         key = (port.protocol, port.host_port)
                         index[key] = (*index.get(key, ()), (pod, port))
         return index
+
+    @cached_property
+    def _pods_by_node(self) -> dict[str, list[str]]:
+        """The addresses of pods that have one of their own, by node."""
+        index: dict[str, list[str]] = {}
+        for ip, pods in self.snapshot.pods_by_ip.items():
+            node = pods[0].spec.node_name
+            if node and ip not in self.snapshot.nodes_by_ip:
+                index.setdefault(node, []).append(ip)
+        return index
+
+    def asking_pod(self, node: str, family: int, frontend: Frontend | None) -> str | None:
+        """The address of a pod on the node that only asks: no endpoint of the frontend's Service.
+
+        Where no pod is left, an address of the node's pod range that no pod has.
+        """
+        endpoints: frozenset[str] = frozenset()
+        if frontend is not None:
+            found = self.endpoints(frontend.service, frontend.port, family)
+            endpoints = frozenset(e.ip for e in found)
+        for ip in self._pods_by_node.get(node, ()):
+            if (":" in ip) == (family == 6) and ip not in endpoints:
+                return ip
+        for cidr in self.pod_cidrs.get(node, ()):
+            pods = network(cidr)
+            if pods is None or pods.version != family or pods.num_addresses < 8:
+                continue
+            for back in range(2, min(pods.num_addresses, 256)):
+                candidate = str(pods[-back])
+                if candidate not in self.snapshot.pods_by_ip:
+                    return candidate
+        return None
+
+    def outside_address(self, frontend: Frontend, family: int) -> str:
+        """A client outside: one that loadBalancerSourceRanges let in, else a stand-in (RFC 5737, RFC 3849)."""
+        if frontend.kind is EntryKind.LOAD_BALANCER:
+            for cidr in frontend.service.source_ranges(family):
+                allowed = network(cidr)
+                if allowed is not None:
+                    return str(allowed[min(1, allowed.num_addresses - 1)])
+        return "192.0.2.77" if family == 4 else "2001:db8::77"
 
     def proxy(self, node: str | None) -> ProxySettings | None:
         """kube-proxy's settings on the node; those that all nodes share when ``node`` is ``None``."""

@@ -21,15 +21,19 @@ _NUMBER_OF_1_2 = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|0o[0-7]+")
 
 def as_json(trace: Trace) -> str:
     """The contract's JSON: keys in the contract's order, ASCII only, a newline at the end."""
-    return msgspec.json.format(_compact(trace), indent=2) + "\n"
+    return form_as_json(trace_json(trace))
 
 
-def _compact(trace: Trace) -> str:
+def form_as_json(form: dict[str, Any]) -> str:
+    """Any answer's JSON, as it is printed."""
+    return msgspec.json.format(_compact(form), indent=2) + "\n"
+
+
+def _compact(form: dict[str, Any]) -> str:
     """The document on one line: with ``indent`` json is ten times slower.
 
     A lone surrogate, such as a file's name that is no UTF-8 leaves in a message, is no JSON: it becomes ``?``.
     """
-    form = trace_json(trace)
     text = json.dumps(form)
     if "\\ud" in text:
         whole = json.dumps(form, ensure_ascii=False).encode("utf-8", "replace")
@@ -38,7 +42,12 @@ def _compact(trace: Trace) -> str:
 
 
 def as_yaml(trace: Trace) -> str:
-    """The same document as YAML, ASCII only; strings that look like something else are quoted."""
+    """The same document as YAML."""
+    return form_as_yaml(trace_json(trace))
+
+
+def form_as_yaml(form: dict[str, Any]) -> str:
+    """Any answer as YAML, ASCII only; strings that look like something else are quoted."""
     import yaml  # only who asks for YAML waits for it
 
     class Dumper(yaml.SafeDumper):
@@ -50,7 +59,7 @@ def as_yaml(trace: Trace) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
     Dumper.add_representer(str, string)
-    plain = json.loads(_compact(trace))
+    plain = json.loads(_compact(form))
     return yaml.dump(plain, Dumper=Dumper, sort_keys=False, width=100)
 
 

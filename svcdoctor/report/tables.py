@@ -33,8 +33,8 @@ _OUTCOME = (
     "NODE",
 )
 _OUTCOME_WIDE = ("SOURCE SEEN", "REASON", "CODE")
-_FINDING = ("CODE", "SEVERITY", "SUBJECT", "TITLE")
-_FINDING_WIDE = ("FIX",)
+FINDING = ("CODE", "SEVERITY", "SUBJECT", "TITLE")
+FINDING_WIDE = ("FIX",)
 
 
 def render(trace: Trace, style: Style) -> str:
@@ -44,9 +44,9 @@ def render(trace: Trace, style: Style) -> str:
     wide = style == "wide"
     parts = []
     if trace.paths:
-        parts.append(_plain(_headers(_OUTCOME, _OUTCOME_WIDE, wide), _outcome_rows(trace, wide)))
+        parts.append(plain(_headers(_OUTCOME, _OUTCOME_WIDE, wide), _outcome_rows(trace, wide)))
     if trace.findings:
-        parts.append(_plain(_headers(_FINDING, _FINDING_WIDE, wide), _finding_rows(trace, wide)))
+        parts.append(plain(_headers(FINDING, FINDING_WIDE, wide), finding_rows(trace.findings, wide)))
     if not parts:
         parts.append(f"No way was found to {printable(trace.target.subject)}.\n")
     return "\n".join(parts)
@@ -86,15 +86,15 @@ def _entry(entry: Entry) -> str:
     return f"{entry.kind}/{shown}" if shown else str(entry.kind)
 
 
-def _finding_rows(trace: Trace, wide: bool) -> list[list[str]]:
-    return [_finding_row(f) + ([" ; ".join(printable_lines(f.fix))] if wide else []) for f in trace.findings]
+def finding_rows(findings: Sequence[Finding], wide: bool) -> list[list[str]]:
+    return [_finding_row(f) + ([" ; ".join(printable_lines(f.fix))] if wide else []) for f in findings]
 
 
 def _finding_row(finding: Finding) -> list[str]:
     return [finding.code, str(finding.severity), ",".join(finding.subjects), finding.title]
 
 
-def _plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     text = tabulate(
         _safe(rows, lambda cell: printable(cell) or "-"), headers, tablefmt="plain", disable_numparse=True
     )
@@ -115,10 +115,10 @@ def _markdown(trace: Trace) -> str:
     if count:
         parts.append(f"{count[0].upper()}{count[1:]}.\n")
     if trace.findings:
-        parts.append(_github(_FINDING, _finding_rows(trace, wide=False)))
+        parts.append(github(FINDING, finding_rows(trace.findings, wide=False)))
         parts += [_fix(f) for f in trace.findings if f.fix.strip()]
     if trace.paths:
-        parts.append(_github(_OUTCOME, _outcome_rows(trace, wide=False)))
+        parts.append(github(_OUTCOME, _outcome_rows(trace, wide=False)))
     else:
         parts.append("No way was found.\n")
     remarks = [f"Not known: {u.fact} ({u.reason})" for u in trace.unknowns if u.required]
@@ -129,7 +129,7 @@ def _markdown(trace: Trace) -> str:
     return "\n".join(parts)
 
 
-def _github(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def github(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return tabulate(_safe(rows, escaped), headers, tablefmt="github", disable_numparse=True) + "\n"
 
 

@@ -1,16 +1,19 @@
-"""Objects against reality: every recorded probe of a real cluster, in both modes of kube-proxy.
+"""Answers against reality: every recorded probe of a real cluster, in both modes of kube-proxy.
 
-The objects alone must predict what each probe met, or say that they cannot tell. The counts are printed
+The objects alone, and the nodes' rules with them, must predict what each probe met, or say
+that they cannot tell. The counts are printed
 (pytest -s) and pinned: an answer that turns from right to unknown is a loss too.
 """
 
 import json
 import tarfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.path.batch import answers
 from svcdoctor.sources.archive import read_snapshot
 
@@ -64,29 +67,52 @@ def judge(probe, answer):
     return "right"
 
 
-@pytest.mark.parametrize("mode", ["iptables", "nftables"])
-def test_every_recorded_probe_is_predicted_or_unknown(mode):
-    path = CAPTURES / f"{mode}.tar.gz"
-    with tarfile.open(path) as tar:
-        lines = tar.extractfile(f"{mode}/probes.jsonl").read().splitlines()
-    probes = [json.loads(line) for line in lines]
-    replies = [json.loads(a) for a in answers(read_snapshot(path), [question(p) for p in probes])]
+def probes_of(mode):
+    with tarfile.open(CAPTURES / f"{mode}.tar.gz") as tar:
+        return [json.loads(x) for x in tar.extractfile(f"{mode}/probes.jsonl").read().splitlines()]
+
+
+def snapshot_of(mode, basis):
+    """The capture; for basis objects without the nodes' rules."""
+    held = read_snapshot(CAPTURES / f"{mode}.tar.gz")
+    if basis == "rules":
+        return held
+    facts = {name: replace(f, raw={}) for name, f in held.node_facts.items()}
+    return Snapshot({k: held.of(k) for k in held.facts}, held.facts, facts, source=held.source)
+
+
+def judged(mode, basis):
+    """Every probe with its answer and verdict."""
+    probes = probes_of(mode)
+    replies = [json.loads(a) for a in answers(snapshot_of(mode, basis), [question(p) for p in probes])]
     assert [r["id"] for r in replies] == [p["id"] for p in probes]
-    verdicts = [judge(p, r) for p, r in zip(probes, replies, strict=True)]
-    counts = Counter(verdicts)
-    print(f"{mode}: agree {counts['right']}, unknown {counts['unknown']}, disagree {counts['wrong']}")
-    wrong = [(p, r) for p, r, v in zip(probes, replies, verdicts, strict=True) if v == "wrong"]
+    return [(p, r, judge(p, r)) for p, r in zip(probes, replies, strict=True)]
+
+
+@pytest.mark.parametrize(("basis", "right"), [("objects", 466), ("rules", 479)])
+@pytest.mark.parametrize("mode", ["iptables", "nftables"])
+def test_every_recorded_probe_is_predicted_or_unknown(mode, basis, right):
+    found = judged(mode, basis)
+    counts = Counter(verdict for _, _, verdict in found)
+    print(
+        f"{mode} by {basis}: agree {counts['right']}, unknown {counts['unknown']}, disagree {counts['wrong']}"
+    )
+    wrong = [(p, r) for p, r, verdict in found if verdict == "wrong"]
     assert not wrong, f"{len(wrong)} wrong, the first: {wrong[0]}"
-    assert counts["right"] >= 456
+    assert counts["right"] >= right
+    if basis == "rules":
+        assert Counter(r["basis"] for _, r, _ in found)["rules"] >= 491  # one pod asks its own address
 
 
-def test_what_stays_unknown_is_what_objects_cannot_tell():
-    """Endpoints outside the cluster, undeclared ports, other balancers, and the CNI's masquerading."""
-    path = CAPTURES / "iptables.tar.gz"
-    with tarfile.open(path) as tar:
-        probes = [json.loads(x) for x in tar.extractfile("iptables/probes.jsonl").read().splitlines()]
-    replies = [json.loads(a) for a in answers(read_snapshot(path), [question(p) for p in probes])]
-    unknown = {p["dst"]["service"] for p, r in zip(probes, replies, strict=True) if judge(p, r) == "unknown"}
-    outside = {"manual", "manual-legacy", "blackhole"}
-    policy_local = {"itp-etp-local", "lb-local", "np-local", "term-only-local", "udp-local"}
-    assert unknown == outside | policy_local | {"wrongport", "lb-proxymode"}
+OUTSIDE = {"manual", "manual-legacy", "blackhole"}
+POLICY_LOCAL = {"itp-etp-local", "lb-local", "np-local", "term-only-local", "udp-local"}
+
+
+@pytest.mark.parametrize(
+    ("basis", "expected"),
+    [("objects", OUTSIDE | POLICY_LOCAL | {"lb-proxymode"}), ("rules", OUTSIDE | {"lb-proxymode"})],
+)
+def test_what_stays_unknown_cannot_be_told(basis, expected):
+    """Endpoints outside the cluster and other balancers; by objects alone also the CNI's masquerading."""
+    unknown = {p["dst"]["service"] for p, _, verdict in judged("iptables", basis) if verdict == "unknown"}
+    assert unknown == expected
