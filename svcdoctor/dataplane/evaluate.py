@@ -22,8 +22,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias, cast
 
-from svcdoctor.dataplane.language import Action, BaseChain, Op, Rule, Test
-from svcdoctor.dataplane.packet import DNATTED, UNTRACKED, Packet
+from svcdoctor.dataplane.language import (
+    ACTS,
+    MAY_JUMP,
+    NOTHING,
+    SENDS,
+    Action,
+    BaseChain,
+    Op,
+    Rule,
+    Test,
+)
+from svcdoctor.dataplane.packet import DNATTED, INVALID, UNTRACKED, Packet
 
 ACCEPTED, TRANSLATED, POLICY, DROPPED, REJECTED, UNKNOWN = range(6)
 # How the packet left the chain (TRANSLATED: accepted by a NAT action; POLICY: no rule decided, the policy
@@ -35,6 +45,7 @@ Frame: TypeAlias = "tuple[tuple[Rule, ...], int, Frame, int] | None"
 Place: TypeAlias = "tuple[tuple[Rule, ...], int, Frame]"
 
 DEEPEST = 128  # nested jumps; the kernel allows 16 in nftables, and no loop
+LOOP = "the chains call each other too deep, or in a loop"
 MOST_STEPS = 200_000  # rules that one packet's branches may visit in one base chain
 MOST_BRANCHES = 20_000
 
@@ -80,11 +91,11 @@ class _Walk:
 
     def on(self) -> None:
         """Follow every branch to its end."""
-        work = self.work
+        work, endings = self.work, self.endings
         while work:
             (rules, at, back), packet = work.pop()
             while True:
-                if at >= len(rules):
+                if at == len(rules):
                     if back is None:
                         self.by_policy(packet)
                         break
@@ -101,21 +112,49 @@ class _Walk:
                         break
                     unknown = answer
                 else:
-                    if not rule.actions:
+                    shape = rule.shape
+                    if shape == NOTHING:
                         continue
                     self.steps += 1
                     missed = packet.trail
                     packet.trail = (rule, missed)
                     if unknown is not True:
-                        self.endings.append((UNKNOWN, packet, str(unknown)))
+                        endings.append((UNKNOWN, packet, str(unknown)))
                         break
-                    if self.steps > MOST_STEPS or len(self.endings) + len(work) > MOST_BRANCHES:
-                        self.endings.append((UNKNOWN, packet, "more rules or branches than are followed"))
+                    if self.steps > MOST_STEPS or len(endings) + len(work) > MOST_BRANCHES:
+                        endings.append((UNKNOWN, packet, "more rules or branches than are followed"))
                         break
-                    place = self.act(rule.actions, (rules, at, back), packet, missed)
-                    if place is None:
+                    if shape == ACTS:
+                        place = self.act(rule.actions, (rules, at, back), packet, missed)
+                        if place is None:
+                            break
+                        rules, at, back = place
+                        continue
+                    if shape == SENDS:
+                        before = packet.dst, packet.dport
+                        packet.dst, packet.dport = rule.to
+                        if before != rule.to:
+                            packet.ctstatus |= DNATTED
+                        endings.append((TRANSLATED, packet, ""))
                         break
-                    rules, at, back = place
+                    if shape == MAY_JUMP:
+                        chance, chain = rule.to
+                        other = packet.copy()
+                        other.probability *= 1.0 - chance
+                        other.trail = missed
+                        work.append(((rules, at, back), other))
+                        packet.probability *= chance
+                    else:
+                        chain = rule.to
+                    called = chain.for_packet(packet)
+                    if not called:
+                        packet.trail = missed
+                        continue
+                    depth = back[3] + 1 if back is not None else 1
+                    if depth > DEEPEST:
+                        endings.append((UNKNOWN, packet, LOOP))
+                        break
+                    rules, at, back = called, 0, (rules, at, back, depth)
 
     def by_policy(self, packet: Packet) -> None:
         if self.base.accepts:
@@ -175,7 +214,8 @@ class _Walk:
             elif op is Op.STOP:
                 return after
             elif op is Op.NOTRACK:
-                packet.state = packet.ct = UNTRACKED
+                if packet.ct == INVALID:  # it has no connection yet, or none at all
+                    packet.state = packet.ct = UNTRACKED
             else:
                 self.endings.append(_end(op, argument, packet))
                 return None

@@ -26,11 +26,12 @@ from enum import Enum
 from typing import Protocol
 
 from svcdoctor.dataplane.evaluate import DROPPED, POLICY, REJECTED, TRANSLATED, run
-from svcdoctor.dataplane.language import HOOKS, BaseChain, Op, Rule, Ruleset
-from svcdoctor.dataplane.packet import NEW, RELATED, SNATTED, Packet
+from svcdoctor.dataplane.language import HOOKS, BaseChain, Op, Rule, Ruleset, Trail
+from svcdoctor.dataplane.packet import NEW, RELATED, SNATTED, Packet, Passed, WatchedPacket
 from svcdoctor.dataplane.routing import LOOPBACK4, LOOPBACK6, Decision, Router, Way
 
 CONNTRACK = -200
+SCOUTS = 8  # packets that may go ahead in vain before no more are sent
 IPVS = {"input": 98, "output": -98}
 NAT_PRIORITY = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
 
@@ -97,6 +98,45 @@ class _Stage:
         self.bases = bases
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What one packet met at its last hooks, for all that differ in destination, probability and trail only.
+
+    ``trail`` is the one that it came with, ``passed`` are the indexes of chains that it was looked up in.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    trail: Trail
+    passed: tuple[Passed, ...]
+
+    def holds_for(self, packet: Packet) -> bool:
+        """Whether the indexes have the same rules for this packet."""
+        return all(
+            (packet.dst if packet.dst in by_address else None) == address
+            and (packet.dport if packet.dport in by_port else None) == port
+            for by_address, by_port, address, port in self.passed
+        )
+
+    def followed_by(self, packet: Packet, route: Decision) -> list[Outcome]:
+        """The same outcomes for this packet, which leaves by its own route."""
+        found = []
+        for outcome in self.outcomes:
+            model, new = outcome.packet, packet.copy()
+            new.src, new.sport, new.oif, new.mark = model.src, model.sport, model.oif, model.mark
+            new.ct, new.ctmark, new.ctstatus, new.state = model.ct, model.ctmark, model.ctstatus, model.state
+            new.masquerade, new.snat, new.remembered = model.masquerade, model.snat, model.remembered
+            met = []
+            trail = model.trail
+            while trail is not None and trail is not self.trail:
+                rule, trail = trail
+                met.append(rule)
+            for rule in reversed(met):
+                new.trail = (rule, new.trail)
+            way = route if outcome.fate is Fate.FORWARDED else outcome.route
+            found.append(Outcome(outcome.fate, new, outcome.reason, way))
+        return found
+
+
 class Node:
     """A node's rules and routing: send packets through it. Rules are translated as packets reach them.
 
@@ -114,12 +154,18 @@ class Node:
         self.families = families
         self.router = router
         self.ipvs = ipvs
+        self._scouts = SCOUTS
         self.bases = tuple(base for ruleset in self.rulesets for base in ruleset.base_chains())
         self._stages = {(family, hook): self._of_hook(family, hook) for family in (4, 6) for hook in HOOKS}
 
     def _of_hook(self, family: int, hook: str) -> tuple[_Stage, ...]:
-        bases = [b for b in self.bases if b.hook == hook and family in b.families]
-        order = [((b.priority, 1), _Stage("filter", (b,))) for b in bases if b.kind != "nat"]
+        # Of chains with one priority the kernel calls that first which was registered last (nf_hook_entries_grow).
+        bases = [b for b in reversed(self.bases) if b.hook == hook and family in b.families]
+        order = [
+            ((b.priority, 1), _Stage("filter", (b,)))
+            for b in bases
+            if b.kind != "nat" and (len(b.chain) or not b.accepts)
+        ]
         if hook in ("prerouting", "output"):
             order.append(((CONNTRACK, 0), _Stage("conntrack")))
         nat = tuple(sorted((b for b in bases if b.kind == "nat"), key=lambda b: b.priority))
@@ -138,18 +184,20 @@ class Node:
         """Every way that a packet goes which came in by an interface (``packet.iif``)."""
         if packet.family not in self.families:
             return [_without_rules(packet)]
+        if packet.family == 6 and packet.iif != "lo" and LOOPBACK6 in (packet.src, packet.dst):
+            return [Outcome(Fate.DROPPED, packet, "::1 comes in by an interface")]  # ip6_rcv_core, before any hook
         ended: list[Outcome] = []
+        onward: list[tuple[Packet, Decision]] = []
         for live in self._hook("prerouting", packet, ended):
-            self._redirect(live)
             route = self.router.incoming(live)
             if route.way is Way.LOCAL:
                 self._input(live, ended)
             elif route.way is Way.FORWARD:
                 live.oif = route.oif
-                for leaving in self._hook("forward", live, ended):
-                    self._leave(leaving, route, ended)
+                onward.append((live, route))
             else:
                 ended.append(_by_route(route, live))
+        self._onward(onward, ("forward", "postrouting"), ended)
         return ended
 
     def send(self, packet: Packet) -> list[Outcome]:
@@ -164,20 +212,20 @@ class Node:
             return [_by_route(first, packet)]
         packet.oif = first.oif
         was = packet.dst, packet.mark
+        onward: list[tuple[Packet, Decision]] = []
         for live in self._hook("output", packet, ended):
-            self._redirect(live)
             route = first if (live.dst, live.mark) == was else self.router.outgoing(live)
             live.oif = route.oif
             if route.way is Way.LOCAL:
-                for looped in self._hook("postrouting", live, ended):
-                    self._take_source(looped, route)
+                for looped in self._hook("postrouting", live, ended, route=route):
                     looped.iif, looped.oif = "lo", ""
                     for again in self._hook("prerouting", looped, ended, nat=False):
                         self._input(again, ended, nat=False)
             elif route.way is Way.FORWARD:
-                self._leave(live, route, ended)
+                onward.append((live, route))
             else:
                 ended.append(_by_route(route, live))
+        self._onward(onward, ("postrouting",), ended)
         return ended
 
     def _input(self, packet: Packet, ended: list[Outcome], nat: bool = True) -> None:
@@ -185,13 +233,57 @@ class Node:
         for live in self._hook("input", packet, ended, nat):
             ended.append(Outcome(Fate.LOCAL, live))
 
-    def _leave(self, packet: Packet, route: Decision, ended: list[Outcome]) -> None:
-        for live in self._hook("postrouting", packet, ended):
-            self._take_source(live, route)
-            ended.append(Outcome(Fate.FORWARDED, live, route=route))
+    def _onward(
+        self, packets: list[tuple[Packet, Decision]], hooks: tuple[str, ...], ended: list[Outcome]
+    ) -> None:
+        """Through the last hooks and out.
 
-    def _hook(self, hook: str, packet: Packet, ended: list[Outcome], nat: bool = True) -> list[Packet]:
-        """The packets that pass a hook; those that do not are added to ``ended``."""
+        The endpoints of a Service mostly meet the same rules there, so of each group of packets one goes ahead,
+        and the others follow its way where nothing on it asked for the destination.
+        """
+        ways: dict[tuple[object, ...], _Way | None] = {}
+        for live, route in packets:
+            way = None
+            if len(packets) > 1 and self._scouts:
+                source = None
+                if route.gateway is None:
+                    source = self.router.own_address(live.family, route.oif, live.dst)
+                marks = (live.mark, live.ctmark, live.ctstatus, live.remembered)
+                key = (live.src, live.sport, marks, route.oif, route.gateway, source)
+                way = ways[key] if key in ways else ways.setdefault(key, self._scout(live, route, hooks))
+            if way is not None and way.holds_for(live):
+                ended += way.followed_by(live, route)
+                continue
+            passing = [live]
+            for hook in hooks:
+                passing = [q for p in passing for q in self._hook(hook, p, ended, route=route)]
+            ended += [Outcome(Fate.FORWARDED, leaving, route=route) for leaving in passing]
+
+    def _scout(self, live: Packet, route: Decision, hooks: tuple[str, ...]) -> _Way | None:
+        """What a packet meets at the hooks; ``None`` where that may hang on its destination."""
+        first = WatchedPacket(live)
+        ended: list[Outcome] = []
+        passing: list[Packet] = [first]
+        for hook in hooks:
+            passing = [q for p in passing for q in self._hook(hook, p, ended, route=route)]
+        if first.asked:
+            self._scouts -= 1
+            return None
+        found = [*ended, *(Outcome(Fate.FORWARDED, p) for p in passing)]
+        return _Way(tuple(found), live.trail, tuple(first.passed or ()))
+
+    def _hook(
+        self,
+        hook: str,
+        packet: Packet,
+        ended: list[Outcome],
+        nat: bool = True,
+        route: Decision | None = None,
+    ) -> list[Packet]:
+        """The packets that pass a hook; those that do not are added to ``ended``.
+
+        NAT rewrites the packet where it stands: chains behind it see the new addresses.
+        """
         live = [packet]
         for stage in self._stages[packet.family, hook]:
             if stage.kind == "conntrack":
@@ -200,9 +292,11 @@ class Node:
             elif stage.kind == "nat":
                 if nat:
                     live = [q for p in live for q in self._nat(stage.bases, p, ended)]
+                    for passing in live:
+                        self._rewrite(hook, passing, route)
             elif stage.kind == "ipvs":
                 live = [q for p in live for q in self._balance(hook, p, ended)]
-            elif len(stage.bases[0].chain) or not stage.bases[0].accepts:
+            else:
                 live = [q for p in live for q in _filter(stage.bases[0], p, ended)]
             if not live:
                 break
@@ -235,8 +329,8 @@ class Node:
                 ended.append(Outcome(Fate.LOCAL, live))
             elif route.way is Way.FORWARD:
                 live.iif, live.oif = "", route.oif
-                for leaving in self._hook("output", live, ended, nat=False):
-                    self._leave(leaving, route, ended)
+                leaving = [(p, route) for p in self._hook("output", live, ended, nat=False)]
+                self._onward(leaving, ("postrouting",), ended)
             else:
                 ended.append(_by_route(route, live))
         return []
@@ -259,24 +353,28 @@ class Node:
             asking = further
         return passed + asking
 
+    def _rewrite(self, hook: str, packet: Packet, route: Decision | None) -> None:
+        """Give the packet the addresses that NAT chose, as far as they are known."""
+        if hook in ("input", "postrouting"):
+            self._take_source(packet, route)
+        elif packet.redirected:
+            self._redirect(packet)
+
     def _redirect(self, packet: Packet) -> None:
         """REDIRECT sends to the node itself: loopback for its own packets, else the interface's address."""
-        if not packet.redirected:
-            return
         loopback = LOOPBACK4 + 1 if packet.family == 4 else LOOPBACK6
         own = None if packet.local else self.router.own_address(packet.family, packet.iif, packet.src)
         packet.dst = loopback if own is None else own  # any local address: only the port is known
 
-    def _take_source(self, packet: Packet, route: Decision) -> None:
-        """Give the packet the source that SNAT or MASQUERADE chose, as far as it is known."""
+    def _take_source(self, packet: Packet, route: Decision | None) -> None:
         if packet.snat is not None:
             address, port = packet.snat
             if (address, port) != (packet.src, packet.sport):
                 packet.ctstatus |= SNATTED
             packet.src = address
             packet.sport = port if port is not None else packet.sport
-        elif packet.masquerade:
-            towards = route.gateway if route.gateway is not None else packet.dst
+        elif packet.masquerade and route is not None:
+            towards = route.gateway if route.gateway is not None else packet.destination[0]
             own = self.router.own_address(packet.family, route.oif, towards)
             packet.ctstatus |= SNATTED
             if own is not None:

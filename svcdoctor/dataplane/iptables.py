@@ -29,7 +29,7 @@ MANY = 1_000  # rules without a destination of their own from which on an index 
 
 
 class IptablesChain(Chain):
-    """A chain of rule lines, with ``for_packet`` for those that an index of destinations does not help."""
+    """A chain of rule lines, with ``looked_up`` for those that an index of destinations does not help."""
 
     __slots__ = ("_scanned", "_scans")
 
@@ -40,12 +40,12 @@ class IptablesChain(Chain):
         self._scanned: bool | None = None
         self._scans: dict[tuple[int, int, int | None], tuple[Rule, ...]] = {}
 
-    def for_packet(self, packet: Packet) -> tuple[Rule, ...]:
+    def looked_up(self, packet: Packet) -> tuple[Rule, ...]:
         if self._scanned is None:
             self._scanned = len(self.raws) >= SCANNED or self._has_many_without_destination()
-        if self._scanned or (packet.dport is None and packet.proto in WITH_PORTS):
+        if self._scanned or (packet.destination[1] is None and packet.proto in WITH_PORTS):
             return self._scan(packet)  # an index by ports leaves out those that an unknown port might be
-        return super().for_packet(packet)
+        return super().looked_up(packet)
 
     def _has_many_without_destination(self) -> bool:
         if len(self.raws) < max(LONG, MANY):

@@ -16,6 +16,7 @@ from svcdoctor.dataplane.iptableskeys import demanded
 from svcdoctor.dataplane.iptablesmatches import match_steps
 from svcdoctor.dataplane.iptablesnat import netmap
 from svcdoctor.dataplane.iptablesoptions import TARGETS, WITHOUT_EFFECT
+from svcdoctor.dataplane.iptablesquick import quickly
 from svcdoctor.dataplane.iptablestargets import target_actions
 from svcdoctor.dataplane.iptableswords import RuleWords, Section, rule_words
 from svcdoctor.dataplane.language import Action, Chain, Op, Rule, Test
@@ -51,6 +52,9 @@ class IptablesDialect:
         return demanded(raw, self.scope.family)
 
     def translate(self, chain: Chain, number: int, raw: bytes) -> Rule:
+        plain = quickly(chain, number, raw, self.scope.family, self.called.chain)
+        if plain is not None:
+            return plain
         try:
             words = rule_words(self.text(raw))
         except ValueError as e:

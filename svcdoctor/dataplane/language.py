@@ -62,7 +62,7 @@ RETURN: Final[tuple[Action, ...]] = ((Op.RETURN, None),)
 class Rule:
     """One rule, translated. ``number`` counts from 1 within its chain, ``raw`` is its source."""
 
-    __slots__ = ("actions", "chain", "leads_on", "number", "raw", "tests")
+    __slots__ = ("actions", "chain", "leads_on", "number", "raw", "shape", "tests", "to")
 
     def __init__(
         self, chain: Chain, number: int, raw: Any, tests: Sequence[Test], actions: Sequence[Action]
@@ -73,6 +73,7 @@ class Rule:
         self.tests = tuple(tests)
         self.actions = tuple(actions)
         self.leads_on = all(op in LEADING for op, _ in self.actions)  # it only says which rule comes next
+        self.shape, self.to = _shape(self.actions)
 
     @property
     def text(self) -> str:
@@ -86,6 +87,25 @@ class Rule:
 
     def __str__(self) -> str:
         return f"{self.chain.table} {self.chain.name} #{self.number}: {self.text}"
+
+
+# Shapes of rules that are carried out without looking at their actions one by one.
+NOTHING, JUMPS, MAY_JUMP, SENDS, ACTS = range(5)
+
+
+def _shape(actions: tuple[Action, ...]) -> tuple[int, Any]:
+    """The shape of a rule's actions, and what it needs: the chain, the chance and the chain, or the target."""
+    if not actions:
+        return NOTHING, None
+    op, argument = actions[-1]
+    if len(actions) == 1:
+        if op is Op.JUMP:
+            return JUMPS, argument
+        if op is Op.DNAT and argument[0] is not None and argument[1] is not None:
+            return SENDS, argument
+    elif len(actions) == 2 and op is Op.JUMP and actions[0][0] is Op.CHANCE and actions[0][1] < 1.0:
+        return MAY_JUMP, (actions[0][1], argument)
+    return ACTS, None
 
 
 class Dialect(Protocol):
@@ -123,6 +143,7 @@ class Chain:
         "_by_port",
         "_kept",
         "_rules",
+        "_whole",
         "_wild",
         "dialect",
         "name",
@@ -139,6 +160,7 @@ class Chain:
         self.where = where
         self._rules: dict[int, Rule] = {}
         self._kept: dict[tuple[int | None, int | None], tuple[Rule, ...]] = {}
+        self._whole: tuple[Rule, ...] | None = None  # of a chain that is short enough to walk
         self._by_address: dict[int, list[int]] | None = None
         self._by_port: dict[int, list[int]] = {}
         self._wild: list[int] = []
@@ -160,13 +182,24 @@ class Chain:
 
     def for_packet(self, packet: Packet) -> tuple[Rule, ...]:
         """The rules that this packet could match, in order. Constant time once a destination was seen."""
+        if self._whole is not None:
+            return self._whole
+        if len(self.raws) < LONG:
+            self._whole = self.rules()
+            return self._whole
+        return self.looked_up(packet)
+
+    def looked_up(self, packet: Packet) -> tuple[Rule, ...]:
+        """The rules of a long chain that this packet could match."""
         by_address = self._by_address
         if by_address is None:
             by_address = self._index()
-        key = (
-            packet.dst if packet.dst in by_address else None,
-            packet.dport if packet.dport in self._by_port else None,
-        )
+        dst, dport = packet.destination
+        address = dst if dst in by_address else None
+        port = dport if dport in self._by_port else None
+        if packet.passed is not None:
+            packet.passed.append((by_address, self._by_port, address, port))
+        key = address, port
         kept = self._kept.get(key)
         if kept is None:
             kept = self._gather(key)
@@ -186,18 +219,15 @@ class Chain:
 
     def _index(self) -> dict[int, list[int]]:
         by_address: dict[int, list[int]] = {}
-        if len(self.raws) < LONG:
-            self._wild = list(range(1, len(self.raws) + 1))
-        else:
-            by_port, wild, key = self._by_port, self._wild, self.dialect.key
-            for number, raw in enumerate(self.raws, 1):
-                address, port = key(raw)
-                if address is not None:
-                    by_address.setdefault(address, []).append(number)
-                elif port is not None:
-                    by_port.setdefault(port, []).append(number)
-                else:
-                    wild.append(number)
+        by_port, wild, key = self._by_port, self._wild, self.dialect.key
+        for number, raw in enumerate(self.raws, 1):
+            address, port = key(raw)
+            if address is not None:
+                by_address.setdefault(address, []).append(number)
+            elif port is not None:
+                by_port.setdefault(port, []).append(number)
+            else:
+                wild.append(number)
         self._by_address = by_address
         return by_address
 

@@ -15,7 +15,7 @@ from svcdoctor.dataplane.nftexpressions import Draw, Expressions, Reader, flags_
 from svcdoctor.dataplane.nftfields import Types, type_of
 from svcdoctor.dataplane.nftsets import MISSING, Elements
 from svcdoctor.dataplane.nfttypes import DataType
-from svcdoctor.dataplane.nftvalues import Single, Unmodelled, Vague, Value, bitwise, compare, within
+from svcdoctor.dataplane.nftvalues import Single, Span, Unmodelled, Vague, Value, bitwise, compare, within
 from svcdoctor.dataplane.packet import Packet
 
 ORDERED = ("<", ">", "<=", ">=")
@@ -91,6 +91,8 @@ def _membership(expressions: Expressions, kind: Types, right: Any) -> Callable[[
     if not isinstance(kind, DataType):
         raise Unmodelled("a concatenation compared with a single value")
     pattern = kind.pattern(right)
+    if isinstance(pattern, Span) and "prefix" in right and kind.single(right["prefix"]["addr"]) != pattern.low:
+        return lambda value, packet: False  # nft writes masks as prefixes, and no masked value has these bits
     return lambda value, packet: within(value, pattern)
 
 

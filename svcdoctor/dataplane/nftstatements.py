@@ -101,6 +101,11 @@ class Statements:
     def reject(self, name: str, about: Any, parts: Parts) -> None:
         about = about or {}
         kind, code = about.get("type", "icmpx"), about.get("expr", "port-unreachable")
+        if kind == "tcp reset":  # nft leaves out the test that the statement itself implies
+            parts.need(lambda packet: packet.proto == 6)
+        elif kind in ("icmp", "icmpv6"):
+            version = 4 if kind == "icmp" else 6
+            parts.need(lambda packet: packet.family == version)
         parts.do(Op.REJECT, "tcp-reset" if kind == "tcp reset" else f"{REJECTS.get(kind, 'icmp')}-{code}")
 
     def notrack(self, name: str, about: Any, parts: Parts) -> None:

@@ -8,7 +8,7 @@ reason instead of a bool.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from svcdoctor.dataplane.language import Trail
@@ -29,6 +29,10 @@ STATES = {
     "untracked": UNTRACKED,
 }
 SEEN_REPLY, ASSURED, CONFIRMED, SNATTED, DNATTED = 2, 4, 8, 16, 32
+
+
+# An index of a long chain, by address and by port, and the keys that a packet had in it.
+Passed: TypeAlias = "tuple[dict[int, list[int]], dict[int, list[int]], int | None, int | None]"
 
 
 class Packet:
@@ -56,6 +60,7 @@ class Packet:
         "original_dst",
         "original_sport",
         "original_src",
+        "passed",
         "probability",
         "proto",
         "redirected",
@@ -100,6 +105,12 @@ class Packet:
         self.redirected = False  # to this node, by REDIRECT
         self.probability = 1.0
         self.trail: Trail = None
+        self.passed: list[Passed] | None = None
+
+    @property
+    def destination(self) -> tuple[int, int | None]:
+        """Where the packet is for now."""
+        return self.dst, self.dport
 
     def copy(self) -> Packet:
         new = Packet.__new__(Packet)
@@ -127,7 +138,47 @@ class Packet:
         new.redirected = self.redirected
         new.probability = self.probability
         new.trail = self.trail
+        new.passed = None
         return new
+
+
+class WatchedPacket(Packet):
+    """A packet that notes whether anything asked for its destination.
+
+    Where nothing did, every packet that differs in it alone meets the same. Indexes of chains do not count as
+    asking: they are noted in ``passed``, with the keys that they had for this packet.
+    """
+
+    __slots__ = ("_dport", "_dst", "asked")
+
+    def __init__(self, of: Packet) -> None:
+        for name in _COPIED:
+            setattr(self, name, getattr(of, name))
+        self._dst = of.dst
+        self._dport = of.dport
+        self.passed = []
+        self.asked = False
+
+    @property
+    def dst(self) -> int:  # type: ignore[override]
+        self.asked = True
+        return self._dst
+
+    @property
+    def dport(self) -> int | None:  # type: ignore[override]
+        self.asked = True
+        return self._dport
+
+    @property
+    def destination(self) -> tuple[int, int | None]:
+        return self._dst, self._dport
+
+    def copy(self) -> Packet:
+        self.asked = True  # it branches: too rare to be followed together
+        return super().copy()
+
+
+_COPIED = tuple(n for n in Packet.__slots__ if n not in ("dst", "dport", "passed"))
 
 
 def packet(

@@ -162,7 +162,7 @@ class TableRouter:
                 return refused
         if is_loopback(family, packet.dst) and iif != "lo" and self._no_localnet(family, iif):
             reason = f"{address_text(family, packet.dst)} from outside, and route_localnet is off"
-            return Decision(Way.DROPPED, reason=reason)
+            return Decision(Way.DROPPED if family == 4 else Way.UNREACHABLE, reason=reason)
         if self.is_local(family, packet.dst):
             return Decision(Way.LOCAL, "lo")
         if self.sysctls.forwards(family) is False:
@@ -207,7 +207,8 @@ class TableRouter:
         found = self._away(packet, packet.src)
         if (
             found.way is Way.FORWARD
-            and is_loopback(packet.family, packet.src)
+            and packet.family == 4  # IPv6 lets it go
+            and is_loopback(4, packet.src)
             and self._no_localnet(packet.family, found.oif)
         ):
             reason = f"{address_text(packet.family, packet.src)} cannot leave by {found.oif}: route_localnet is off"
@@ -246,11 +247,13 @@ class TableRouter:
     def own_address(self, family: int, interface: str | None, towards: int) -> int | None:
         if interface is None:
             return None
+        if family == 6 and self.is_local(family, towards):
+            return towards  # the first rule of RFC 6724: prefer the same address
         link = self.links.get(interface)
         held = [
             a
             for a in (link.addresses if link is not None else ())
-            if a.family == family and a.scope != "link"
+            if a.family == family and a.scope not in ("link", "host")
         ]
         chosen = _nearest(held, towards, 32 if family == 4 else 128)
         if chosen is not None:

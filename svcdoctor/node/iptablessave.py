@@ -2,7 +2,7 @@
 
 Theory. A dump of 160,000 rules is 25 MB, and a packet meets a few dozen of them. iptables-save writes the rules of
 a chain one after the other, so one regular expression with a backreference finds where a chain's rules begin and
-end, at the speed of C; a chain's lines are split when it is asked for, a thousand at a time. What is kept beside
+end, at the speed of C; a chain's lines are split when it is asked for, a block at a time. What is kept beside
 the dump itself is one number for each chain.
 
 A file may hold the dumps of both backends and both families: ``read_iptables_save`` gives one IptablesSave for
@@ -11,6 +11,7 @@ each. What may live here: the text's shape. What a rule means is in ``dataplane`
 
 from __future__ import annotations
 
+import itertools
 import re
 from array import array
 from bisect import bisect_right
@@ -37,7 +38,8 @@ _TABLE = re.compile(rb"\*(\S+)[ \t\r]*\n")
 _HEADS = re.compile(rb"(?:(?::\S+ (?:-|[A-Z]+)(?: \[\d+:\d+\])?[ \t\r]*|#[^\n]*|[ \t\r]*)\n)*+")
 _HEAD = re.compile(rb"^:(\S+) ", re.MULTILINE)
 _COMMIT = re.compile(rb"COMMIT[ \t\r]*(?:\n|\Z)")
-_BLOCK = re.compile(rb"(?:.*\n){1,1024}+")
+
+BLOCK = 65536  # bytes of rule lines that are split at a time
 
 # What people mistake for a dump of iptables-save, and what it is.
 _MISTAKEN = (
@@ -52,7 +54,7 @@ _MISTAKEN = (
 
 
 class RuleLines(Sequence[bytes]):
-    """The rule lines of one chain, in order, without their newlines. A thousand of them at most are held."""
+    """The rule lines of one chain, in order, without their newlines. They are split block by block."""
 
     __slots__ = ("_data", "_ends", "_firsts", "_held", "_length", "_lines", "_starts")
 
@@ -65,11 +67,13 @@ class RuleLines(Sequence[bytes]):
         self._held = -1
         self._lines: list[bytes] = []
         for start, end in spans:
-            for block in _BLOCK.finditer(data, start, end):
-                self._starts.append(block.start())
-                self._ends.append(block.end())
+            while start < end:
+                stop = data.find(b"\n", start + BLOCK, end) + 1 or end
+                self._starts.append(start)
+                self._ends.append(stop)
                 self._firsts.append(self._length)
-                self._length += data.count(b"\n", block.start(), block.end())
+                self._length += data.count(b"\n", start, stop)
+                start = stop
 
     def __len__(self) -> int:
         return self._length
@@ -114,7 +118,7 @@ class RuleLines(Sequence[bytes]):
 class IptablesTable:
     """One table: ``nat``. ``policies`` are those of its builtin chains; ``line`` is where it begins in the file."""
 
-    __slots__ = ("_data", "_further", "_heads", "_starts", "family", "line", "name", "policies")
+    __slots__ = ("_data", "_ends", "_further", "_heads", "_starts", "family", "line", "name", "policies")
 
     def __init__(self, name: str, family: int, line: int, data: bytes, heads: tuple[int, int]) -> None:
         self.name = name
@@ -125,6 +129,7 @@ class IptablesTable:
         self._heads = heads
         self._starts: dict[bytes, int] = {}  # where each chain's first run begins
         self._further: dict[bytes, array[int]] = {}  # and its later ones
+        self._ends: dict[int, int] = {}  # where the long runs end; that of a short one is soon found again
         for builtin in BUILTIN_CHAINS:
             policy = self._policy(builtin)
             if policy not in (None, "-"):
@@ -155,9 +160,11 @@ class IptablesTable:
 
     def _spans(self, starts: list[int]) -> Iterator[tuple[int, int]]:
         for start in starts:
-            run = _run(self._data, self.family, start)
-            if run is not None:
-                yield start, run.end()
+            end = self._ends.get(start)
+            if end is None:
+                run = _run(self._data, self.family, start)
+                end = run.end() if run is not None else start
+            yield start, end
 
     def callers(self, chain: str) -> set[str]:
         """The chains that have a rule which names this one as its target."""
@@ -174,9 +181,10 @@ class IptablesTable:
         while True:
             began = at
             for pattern in (_RUN[self.family], _BARE_RUN):
-                if pattern.match(data, at) is None:
+                first = pattern.match(data, at)
+                if first is None:
                     continue
-                for run in pattern.finditer(data, at):
+                for run in itertools.chain((first,), pattern.finditer(data, first.end())):
                     if run.start() != at:
                         break
                     name = run[1]
@@ -184,6 +192,8 @@ class IptablesTable:
                         self._further.setdefault(name, array("Q")).append(at)
                     else:
                         starts[name] = at
+                    if run.end() - at > BLOCK:
+                        self._ends[at] = run.end()
                     at = run.end()
                 if at != began:
                     break
@@ -212,7 +222,7 @@ def read_iptables_save(data: bytes, where: str) -> list[IptablesSave]:
     """
     found: dict[tuple[str, int], IptablesSave] = {}
     waiting: list[tuple[str, IptablesTable]] = []  # tables whose family nothing tells yet
-    backend, family = "iptables-legacy", None
+    backend, family, usual = "iptables-legacy", None, None
     at = 0
     while True:
         begins = at
@@ -223,12 +233,13 @@ def read_iptables_save(data: bytes, where: str) -> list[IptablesSave]:
             nft = generated[3] is not None or b"nft" in program or program.startswith(b"xtables")
             backend = "iptables-nft" if nft else "iptables-legacy"
             family = 6 if program.startswith(b"ip6") else None
+            usual = 4 if program.startswith(b"iptables") else None  # xtables-save wrote both
         if at >= len(data) or (data.startswith(b"#", at) and data.find(b"\n", at) < 0):
             break
         head = _TABLE.match(data, at)
         if head is None:
             raise _mistaken(data, where, at)
-        table, known, at = _table(data, where, head, family)
+        table, known, at = _table(data, where, head, family, usual)
         if known:
             _add(found, where, backend, table)
         else:
@@ -241,9 +252,9 @@ def read_iptables_save(data: bytes, where: str) -> list[IptablesSave]:
 
 
 def _table(
-    data: bytes, where: str, head: re.Match[bytes], family: int | None
+    data: bytes, where: str, head: re.Match[bytes], family: int | None, usual: int | None
 ) -> tuple[IptablesTable, bool, int]:
-    """The table, whether its family is certain, and the offset after it."""
+    """The table, whether anything tells its family, and the offset after it."""
     name, line = _text(head[1]), _line(data, head.start())
     if name not in TABLES:
         raise SvcdoctorError(
@@ -251,17 +262,13 @@ def _table(
         )
     heads = _HEADS.match(data, head.end())
     rules = heads.end() if heads else head.end()
-    if family is None:
-        family = _family(data, rules)
-        known = family is not None
-    else:
-        known = True
+    family = family or _family(data, rules) or usual
     table = IptablesTable(name, family or 4, line, data, (head.end(), rules))
     at = table.take_runs()
     commit = _COMMIT.match(data, at)
     if commit is None:
         raise _broken(data, where, at, table)
-    return table, known, commit.end()
+    return table, family is not None, commit.end()
 
 
 def _family(data: bytes, at: int) -> int | None:
@@ -290,7 +297,7 @@ def _run(data: bytes, family: int, at: int) -> re.Match[bytes] | None:
 
 def _broken(data: bytes, where: str, at: int, table: IptablesTable) -> SvcdoctorError:
     """Why a table ends where it should not."""
-    place = f"{where} line {_line(data, at)}"
+    place = f"{where} line {_line(data, min(at, len(data) - 1))}"
     again = "save it again with: " + ("ip6tables-save" if table.family == 6 else "iptables-save")
     if at >= len(data):
         return SvcdoctorError(f"{place}: the dump ends inside table {table.name}, without COMMIT; {again}")
