@@ -42,6 +42,8 @@ def quickly(
     if found is None:
         return None
     negated, source, prefix, to, width, proto, matched, port, chance, target, endpoint, at = found.groups()
+    if int(port or 0) > 65535 or int(at or 0) > 65535:
+        return None
     tests: list[Test] = []
     actions: list[Action] = []
     bits = 32 if family == 4 else 128

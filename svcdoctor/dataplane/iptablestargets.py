@@ -46,8 +46,6 @@ def _reject(section: Section, scope: Scope) -> list[Action]:
 def _set_bits(section: Section) -> tuple[int, int] | None:
     """What --set-xmark and its relatives do: (mark & ~the second) ^ the first."""
     for option in section.options:
-        if not option.name.endswith("-mark") and option.name != "set-xmark":
-            continue
         if option.name not in ("set-xmark", "set-mark", "and-mark", "or-mark", "xor-mark"):
             continue
         value, mask = mark_and_mask(option.values[0])
