@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ app = typer.Typer(
 
 @app.callback()
 def lab() -> None:
-    """Serve a saved cluster over the Kubernetes API, to learn and to test."""
+    """A real Service network on this machine, or a saved cluster's API: to learn and to test."""
 
 
 @app.command()
@@ -52,3 +53,90 @@ def api(
         print(f"export KUBECONFIG={kubeconfig.absolute()}", flush=True)
 
     serve(ApiServer(store, port=port), kubeconfig, announce)
+
+
+class Mode(StrEnum):
+    IPTABLES = "iptables"
+    LEGACY = "iptables-legacy"
+    NFTABLES = "nftables"
+
+
+@app.command()
+def up(
+    mode: Annotated[
+        Mode, typer.Option("--mode", help="How the nodes' Service rules are made.")
+    ] = Mode.IPTABLES,
+) -> None:
+    """Start three nodes, their pods and a client as network namespaces, with rules, DNS and an API server.
+
+    Linux, as root or not. Nothing of this machine's own network is touched.
+    """
+    from svcdoctor.lab.net.command import up as start
+
+    start(str(mode))
+    print(f"the lab is up ({mode} mode): svcdoctor lab shell -- kubectl svcdoctor trace svc/bq-api-service-1")
+
+
+@app.command()
+def status() -> None:
+    """Say what is up, and what is broken."""
+    from svcdoctor.lab.net.control import Client
+
+    held = Client().ask("status")
+    print(f"mode: {held['mode']}")
+    print(f"broken: {', '.join(held['broken']) or 'nothing'}")
+    for name, address in held["nodes"].items():
+        print(f"node {name}: {address}")
+    print(f"shells: {' '.join(held['spaces'])}")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def shell(
+    command: Annotated[
+        list[str] | None, typer.Argument(help="The command; a shell by default.", show_default=False)
+    ] = None,
+    where: Annotated[
+        str, typer.Option("--in", help="client, a node's name, or pod/[NAMESPACE/]NAME.")
+    ] = "client",
+) -> None:
+    """Run a command in the lab: as the client outside, on a node, or in a pod. Ends with its exit code."""
+    from svcdoctor.lab.net.command import enter
+
+    raise typer.Exit(enter(where, command or []))
+
+
+@app.command("break")
+def break_(
+    code: Annotated[
+        str | None, typer.Argument(help="The fault's code; without one they are listed.", show_default=False)
+    ] = None,
+) -> None:
+    """Inject a fault of the catalogue, for real."""
+    if code is None:
+        from svcdoctor.lab.net.faults import FAULTS
+
+        for fault in FAULTS.values():
+            print(f"{fault.code}  {fault.title}")
+        return
+    from svcdoctor.lab.net.control import Client
+
+    done = Client().ask("break", code=code.upper())
+    print(f"{done['code']}: {done['title']}")
+
+
+@app.command()
+def fix() -> None:
+    """Undo the fault."""
+    from svcdoctor.lab.net.control import Client
+
+    fixed = Client().ask("fix")["fixed"]
+    print(f"fixed: {', '.join(fixed)}" if fixed else "nothing was broken")
+
+
+@app.command()
+def down() -> None:
+    """End the lab; nothing of it is left."""
+    from svcdoctor.lab.net.command import down as end
+
+    end()
+    print("the lab is down")

@@ -31,7 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "svcdoctor.cli.cleanup",
         "Delete what svcdoctor left behind in a cluster: pods of --node-facts pods.",
     ),
-    "lab": ("svcdoctor.cli.lab", "Serve a saved cluster over the Kubernetes API, to learn and to test."),
+    "lab": (
+        "svcdoctor.cli.lab",
+        "A real Service network on this machine, or a saved cluster's API: to learn and to test.",
+    ),
 }
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count it

@@ -215,7 +215,7 @@ class _Walk:
                 return after
             elif op is Op.NOTRACK:
                 if packet.ct == INVALID:  # it has no connection yet, or none at all
-                    packet.state = packet.ct = UNTRACKED
+                    packet.ct = UNTRACKED
             else:
                 self.endings.append(_end(op, argument, packet))
                 return None

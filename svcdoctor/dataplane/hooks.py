@@ -27,7 +27,7 @@ from typing import Protocol
 
 from svcdoctor.dataplane.evaluate import DROPPED, POLICY, REJECTED, TRANSLATED, run
 from svcdoctor.dataplane.language import HOOKS, BaseChain, Op, Rule, Ruleset, Trail
-from svcdoctor.dataplane.packet import NEW, RELATED, SNATTED, Packet, Passed, WatchedPacket
+from svcdoctor.dataplane.packet import NEW, RELATED, SNATTED, UNTRACKED, Packet, Passed, WatchedPacket
 from svcdoctor.dataplane.routing import LOOPBACK4, LOOPBACK6, Decision, Router, Way
 
 CONNTRACK = -200
@@ -288,12 +288,15 @@ class Node:
         for stage in self._stages[packet.family, hook]:
             if stage.kind == "conntrack":
                 for passing in live:
-                    passing.ct = passing.state
+                    if passing.ct != UNTRACKED:
+                        passing.ct = passing.state
             elif stage.kind == "nat":
                 if nat:
                     live = [q for p in live for q in self._nat(stage.bases, p, ended)]
                     for passing in live:
                         self._rewrite(hook, passing, route)
+                    if hook == "output":
+                        live = [p for p in live if self._led_on(p, ended)]
             elif stage.kind == "ipvs":
                 live = [q for p in live for q in self._balance(hook, p, ended)]
             else:
@@ -352,6 +355,16 @@ class Node:
                         ended.append(_by_rule(how, live, why))
             asking = further
         return passed + asking
+
+    def _led_on(self, packet: Packet, ended: list[Outcome]) -> bool:
+        """Whether a route leads to the destination that NAT chose for a packet of the node: it is asked at once."""
+        if packet.dst == packet.original_dst:
+            return True
+        route = self.router.outgoing(packet)
+        if route.way in (Way.LOCAL, Way.FORWARD):
+            return True
+        ended.append(_by_route(route, packet))
+        return False
 
     def _rewrite(self, hook: str, packet: Packet, route: Decision | None) -> None:
         """Give the packet the addresses that NAT chose, as far as they are known."""

@@ -1,0 +1,101 @@
+"""Starting the lab in namespaces of its own, and entering it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from svcdoctor.lab.net.control import Client, folder
+from svcdoctor.lab.net.daemon import READY
+from svcdoctor.model.errors import SvcdoctorError
+
+PATIENCE = 60.0  # seconds for the lab to come up
+PROGRAMS = ("unshare", "nsenter", "ip", "sysctl", "sh", "env")
+LOG = "log"
+
+
+def needed(mode: str) -> tuple[str, ...]:
+    """The programs that a mode needs."""
+    if mode == "nftables":
+        return (*PROGRAMS, "nft")
+    backend = "legacy" if mode == "iptables-legacy" else "nft"
+    return (*PROGRAMS, f"iptables-{backend}-restore", f"ip6tables-{backend}-restore")
+
+
+def environment() -> dict[str, str]:
+    """The environment with the programs of root on the path, and this Python's own first."""
+    own = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", "")
+    return {**os.environ, "PATH": f"{own}:{path}:/usr/sbin:/sbin"}
+
+
+def up(mode: str) -> None:
+    """Start a lab and wait until it answers. Raises SvcdoctorError saying what is missing."""
+    if not sys.platform.startswith("linux"):
+        raise SvcdoctorError("the lab needs Linux: it is made of network namespaces")
+    env = environment()
+    missing = [p for p in needed(mode) if shutil.which(p, path=env["PATH"]) is None]
+    if missing:
+        raise SvcdoctorError(
+            f"the lab needs {', '.join(missing)}: install iproute2, util-linux, iptables, nftables"
+        )
+    place = folder()
+    if (place / READY).exists() and _alive():
+        raise SvcdoctorError("a lab is up already: svcdoctor lab status, or svcdoctor lab down")
+    for name in (READY, "control"):
+        (place / name).unlink(missing_ok=True)
+    own = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if os.getuid() != 0:
+        own[1:1] = ["--user", "--map-root-user"]
+    command = [*own, sys.executable, "-m", "svcdoctor.lab.net.daemon", mode, str(place)]
+    with (place / LOG).open("wb") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True
+        )
+    until = time.monotonic() + PATIENCE
+    while not (place / READY).exists():
+        if process.poll() is not None or time.monotonic() > until:
+            process.kill()
+            said = (place / LOG).read_text(errors="replace").strip().splitlines()
+            last = said[-1].removeprefix("error: ") if said else f"unshare ended with {process.returncode}"
+            raise SvcdoctorError(f"the lab did not come up: {last}")
+        time.sleep(0.05)
+
+
+def _alive() -> bool:
+    try:
+        Client().ask("status")
+    except SvcdoctorError:
+        return False
+    return True
+
+
+def down() -> None:
+    """End the lab and wait until its first process is gone. Raises SvcdoctorError where none is up."""
+    client = Client()
+    pid = client.pid
+    client.ask("down")
+    until = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+def enter(where: str, words: list[str]) -> int:
+    """Run a command in one of the lab's namespaces, with its kubeconfig. Returns the command's exit code."""
+    client = Client()
+    pid = client.pid
+    place = client.ask("where", **{"in": where})
+    env = environment() | {"KUBECONFIG": str(place["kubeconfig"])}
+    user = ["--user", "--preserve-credentials"] if os.getuid() != 0 else []
+    command = ["nsenter", "--target", str(pid), *user, "--mount", "--pid"]
+    inside = ["nsenter", "--target", str(place["pid"]), "--net"]
+    if place["pod"]:
+        resolv = folder() / "resolv.conf"
+        script = f'mount --bind "{resolv}" /etc/resolv.conf && exec "$@"'
+        inside += ["unshare", "--mount", "sh", "-c", script, "sh"]
+    command += [*inside, "env", "-C", str(Path.cwd()), *(words or [os.environ.get("SHELL", "sh")])]
+    return subprocess.run(command, env=env, check=False).returncode

@@ -1,0 +1,110 @@
+"""The lab's first process: pid 1 of its PID namespace. When it ends, everything of the lab ends.
+
+``python -m svcdoctor.lab.net.daemon MODE FOLDER``. Started by ``lab up`` in namespaces of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from svcdoctor.lab.net.faults import FAULTS
+from svcdoctor.lab.net.lab import Lab
+from svcdoctor.model.errors import SvcdoctorError
+
+READY = "ready"  # the file that says that the lab is up
+
+
+def main(mode: str, folder: Path) -> None:
+    """Build the lab, then answer the control socket until somebody says down."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    listener = socket.socket(socket.AF_UNIX)
+    path = folder / "control"
+    path.unlink(missing_ok=True)
+    old = os.umask(0o177)
+    listener.bind(str(path))
+    os.umask(old)
+    listener.listen(8)
+    try:
+        lab = Lab(mode, folder)
+        lab.start()
+    except SvcdoctorError as e:
+        print(f"error: {e.message}", file=sys.stderr, flush=True)
+        path.unlink(missing_ok=True)
+        os._exit(1)
+    (folder / READY).write_text(mode)
+    one_at_a_time = threading.Lock()
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(target=_answer, args=(connection, lab, one_at_a_time), daemon=True).start()
+
+
+def _answer(connection: socket.socket, lab: Lab, one_at_a_time: threading.Lock) -> None:
+    with connection, contextlib.suppress(OSError), connection.makefile("rwb") as stream:
+        line = stream.readline(65536)
+        if not line:
+            return
+        asked = json.loads(line)
+        with one_at_a_time:
+            try:
+                said = _do(lab, asked)
+            except SvcdoctorError as e:
+                said = {"error": e.message}
+        stream.write(json.dumps(said).encode() + b"\n")
+        stream.flush()
+        if asked.get("do") == "down":
+            lab.server.stop()
+            for name in ("control", READY, "kubeconfig", "resolv.conf", "xtables.lock"):
+                (lab.folder / name).unlink(missing_ok=True)
+            os._exit(0)
+
+
+def _do(lab: Lab, asked: dict[str, Any]) -> dict[str, Any]:
+    what = asked.get("do")
+    if what == "status":
+        return lab.status
+    if what == "where":
+        name = str(asked.get("in", ""))
+        pods = [
+            n
+            for n in lab.spaces.names
+            if n.rpartition("/")[2] == name.removeprefix("pod/").rpartition("/")[2]
+        ]
+        space = name if name in lab.spaces.names else pods[0] if len(pods) == 1 else name
+        return {"pid": lab.spaces.pid(space), "space": space, "pod": "/" in space, **lab.status}
+    if what == "break":
+        return _break(lab, str(asked.get("code", "")))
+    if what == "fix":
+        return {"fixed": lab.fix()}
+    if what == "down":
+        return {}
+    raise SvcdoctorError(f"the lab does not know how to {what}")
+
+
+def _break(lab: Lab, code: str) -> dict[str, Any]:
+    fault = FAULTS.get(code)
+    if fault is None:
+        raise SvcdoctorError(f"no fault {code} (svcdoctor lab break lists them)")
+    if lab.mode not in fault.modes:
+        raise SvcdoctorError(f"{code} does not exist in {lab.mode} mode")
+    if lab.broken:
+        raise SvcdoctorError(f"{lab.broken[0]} is injected already: svcdoctor lab fix first")
+    lab.broken.append(code)
+    try:
+        fault.inject(lab)
+    except SvcdoctorError:
+        lab.fix()
+        raise
+    lab.controller.sync()
+    return {"code": code, "title": fault.title}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,193 @@
+"""The running lab: its spaces, its API server, its controller, the processes of its pods, and what a fault may do."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from svcdoctor.lab.apiserver import ApiServer
+from svcdoctor.lab.net.controller import KINDS, Controller
+from svcdoctor.lab.net.dnsserver import DnsServer
+from svcdoctor.lab.net.sockets import socket_in
+from svcdoctor.lab.net.spaces import CLIENT, Spaces, build
+from svcdoctor.lab.net.world import API_PORT, DNS_IP, DOMAIN, MASTER4, NODES, PODS, LabPod, objects
+from svcdoctor.lab.podprocess import run_process
+from svcdoctor.lab.podruntime import Call, NotStarted, PodRuntime
+from svcdoctor.lab.store import ObjectStore
+
+Object = dict[str, Any]
+PROXY_PORT = 10249  # kube-proxy's metricsBindAddress
+
+
+class Lab(PodRuntime):
+    """One lab in one of the modes. ``folder`` holds its lock file, kubeconfig and resolv.conf."""
+
+    def __init__(self, mode: str, folder: Path) -> None:
+        self.mode = mode
+        self.folder = folder
+        self.spaces = Spaces({"XTABLES_LOCKFILE": str(folder / "xtables.lock")})
+        self.store = ObjectStore(objects())
+        self.controller = Controller(self.store, self.spaces, mode)
+        self.server = ApiServer(self.store, host=MASTER4, port=API_PORT, runtime=self)
+        self.kubeconfig = folder / "kubeconfig"
+        self._servers: dict[str, subprocess.Popen[bytes]] = {}
+        self._undo: list[tuple[str, Callable[[], None]]] = []
+        self.broken: list[str] = []
+
+    def start(self) -> None:
+        """Build the network, start everything in it, and wait until the rules are there."""
+        build(self.spaces)
+        for pod in PODS:
+            self.serve(pod)
+        self.controller.sync()
+        for node in NODES:
+            self._tell_settings(node.name)
+        self.server.start()
+        self.server.write_kubeconfig(self.kubeconfig)
+        self._dns()
+        (self.folder / "resolv.conf").write_text(
+            f"search default.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN}\nnameserver {DNS_IP}\noptions ndots:5\n"
+        )
+        threading.Thread(target=self.controller.follow, name="lab-controller", daemon=True).start()
+
+    def serve(self, pod: LabPod, bind: str = "*") -> None:
+        """Start a pod's server, anew if it runs; the DNS pod's runs in this process."""
+        old = self._servers.pop(pod.key, None)
+        if old is not None:
+            old.kill()
+            old.wait()
+        ports = [f"{number}/{protocol}" for _, number, protocol in pod.ports]
+        if ports and ("k8s-app", "kube-dns") not in pod.labels:
+            words = ["-m", "svcdoctor.lab.net.podserver", pod.name, pod.node, bind, *ports]
+            self._servers[pod.key] = self.spaces.start(pod.key, sys.executable, *words)
+
+    def _dns(self) -> None:
+        pod = next(p for p in PODS if ("k8s-app", "kube-dns") in p.labels)
+        pid = self.spaces.pid(pod.key)
+        for family, address in ((socket.AF_INET, pod.ip4), (socket.AF_INET6, pod.ip6)):
+            udp = socket_in(pid, family, socket.SOCK_DGRAM, address, 53)
+            tcp = socket_in(pid, family, socket.SOCK_STREAM, address, 53)
+            DnsServer(lambda: self.controller.snapshot).serve(udp, tcp)
+
+    def _tell_settings(self, node: str) -> None:
+        """kube-proxy's /proxyMode, /configz and /healthz on the node's loopback."""
+        controller = self.controller
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                settings = controller.settings[node]
+                config = {
+                    "kind": "KubeProxyConfiguration",
+                    "mode": settings.mode,
+                    "clusterCIDR": ",".join(settings.cluster_cidrs),
+                    "nodePortAddresses": list(settings.node_port_addresses) or None,
+                }
+                bodies = {
+                    "/proxyMode": settings.mode,
+                    "/configz": json.dumps({"kubeproxy.config.k8s.io": config}),
+                }
+                body = bodies.get(self.path, "").encode()
+                self.send_response(200 if body else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        sock = socket_in(self.spaces.pid(node), socket.AF_INET, socket.SOCK_STREAM, "127.0.0.1", PROXY_PORT)
+        server = http.server.HTTPServer(("", 0), Handler, bind_and_activate=False)
+        server.socket.close()
+        server.socket = sock
+        threading.Thread(target=server.serve_forever, name="lab-proxy", daemon=True).start()
+
+    # --- what runs pods (exec)
+
+    def execute(self, call: Call) -> int:
+        """A command of a pod: kube-proxy's pods are their node, others their own namespace."""
+        name = call.pod.removeprefix("kube-proxy-") if call.namespace == "kube-system" else ""
+        space = name if name in self.spaces.names else f"{call.namespace}/{call.pod}"
+        if space not in self.spaces.names:
+            raise NotStarted(f"nothing runs behind pod {call.pod}")
+        if shutil.which(call.arguments[0]) is None:
+            raise NotStarted(f'exec: "{call.arguments[0]}": executable file not found in $PATH')
+        return run_process(call, self.spaces.command(space, call.arguments))
+
+    # --- faults
+
+    def on_fix(self, code: str, undo: Callable[[], None]) -> None:
+        """Remember how a part of a fault is undone."""
+        self._undo.append((code, undo))
+
+    def fix(self) -> list[str]:
+        """Undo every fault, the last one first."""
+        fixed = list(self.broken)
+        while self._undo:
+            self._undo.pop()[1]()
+        self.broken.clear()
+        self.controller.sync()
+        return fixed
+
+    def change(self, code: str, kind: str, namespace: str, name: str, edit: Callable[[Object], None]) -> None:
+        """Change an object; the fix puts it back as it was."""
+        resource = KINDS[kind]
+        before = self.store.get(resource, namespace, name)
+        self._put(before, edit)
+        self.on_fix(
+            code, lambda: self._put(self.store.get(resource, namespace, name), lambda o: _restore(o, before))
+        )
+
+    def _put(self, obj: Object, edit: Callable[[Object], None]) -> None:
+        new = json.loads(json.dumps(obj))
+        new["metadata"].pop("resourceVersion", None)
+        edit(new)
+        self.store.update(new)
+
+    def delete(self, code: str, kind: str, namespace: str, name: str) -> None:
+        """Delete an object; the fix makes it again."""
+        before = self.store.delete(KINDS[kind], namespace, name)
+
+        def again() -> None:
+            new = json.loads(json.dumps(before))
+            new["metadata"].pop("resourceVersion", None)
+            self.store.create(new)
+
+        self.on_fix(code, again)
+
+    def run(self, code: str, space: str, do: str, undo: str) -> None:
+        """Run a shell command in a namespace; the fix runs the other one."""
+        self.spaces.run(space, "sh", "-c", do)
+
+        def back() -> None:
+            self.spaces.run(space, "sh", "-c", undo, check=False)
+
+        self.on_fix(code, back)
+
+    @property
+    def status(self) -> Object:
+        """What is up, for people and programs."""
+        return {
+            "mode": self.mode,
+            "kubeconfig": str(self.kubeconfig),
+            "spaces": list(self.spaces.names),
+            "client": CLIENT,
+            "broken": list(self.broken),
+            "nodes": {n.name: n.ip4 for n in NODES},
+        }
+
+
+def _restore(obj: Object, before: Object) -> None:
+    version = obj["metadata"].get("resourceVersion")
+    obj.clear()
+    obj.update(json.loads(json.dumps(before)))
+    obj["metadata"].pop("resourceVersion", None)
+    if version is not None:
+        obj["metadata"]["resourceVersion"] = version
