@@ -146,6 +146,20 @@ def _raise(code: str, subjects: tuple[str, ...], differences: list[Difference]) 
     )
 
 
+def _met(case: Case, code: str) -> Iterator[Raised]:
+    """One finding where packets met the fault on their way although no frontend differs."""
+    outcomes = case.outcomes(code) if case.hosts else []
+    nodes = tuple(dict.fromkeys(o.backend.node for o in outcomes if o.backend is not None and o.backend.node))
+    for service in case.services[:1] if outcomes else ():
+        words = WORDS[code]
+        yield Raised(
+            (subject(service), *(f"Node/{n}" for n in nodes)),
+            tuple(dict.fromkeys(o.reason for o in outcomes))[:6],
+            words.explanation,
+            words.fix.format(node=nodes[0] if nodes else "the node"),
+        )
+
+
 def _who(clients: tuple[str, ...]) -> str:
     names = {"outside": "outside", "pod": "a pod of the node", "node": "the node itself"}
     return ", ".join(names[c] for c in clients)
@@ -153,7 +167,8 @@ def _who(clients: tuple[str, ...]) -> str:
 
 def _check(code: str, title: str, severity: Severity, meaning: str, look: str) -> None:
     def run(case: Case) -> Iterator[Raised]:
-        yield from raised(code, case.differences)
+        found = list(raised(code, case.differences))
+        yield from found if found or case.differences else _met(case, code)
 
     check(code, title, severity, meaning=meaning, look=look)(run)
 

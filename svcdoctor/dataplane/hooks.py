@@ -185,7 +185,9 @@ class Node:
         if packet.family not in self.families:
             return [_without_rules(packet)]
         if packet.family == 6 and packet.iif != "lo" and LOOPBACK6 in (packet.src, packet.dst):
-            return [Outcome(Fate.DROPPED, packet, "::1 comes in by an interface")]  # ip6_rcv_core, before any hook
+            return [
+                Outcome(Fate.DROPPED, packet, "::1 comes in by an interface")
+            ]  # ip6_rcv_core, before any hook
         ended: list[Outcome] = []
         onward: list[tuple[Packet, Decision]] = []
         for live in self._hook("prerouting", packet, ended):

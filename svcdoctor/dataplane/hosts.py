@@ -13,6 +13,7 @@ from svcdoctor.dataplane.ipvs import Ipvs
 from svcdoctor.dataplane.language import Op, Ruleset
 from svcdoctor.dataplane.nftables import NftablesRules, is_iptables
 from svcdoctor.dataplane.packet import address_text
+from svcdoctor.dataplane.routing import Decision
 from svcdoctor.dataplane.tablerouter import TableRouter
 from svcdoctor.model.nodefacts import Dump, NodeFacts
 from svcdoctor.node.ipsets import read_ipsets
@@ -261,7 +262,10 @@ class Hosts:
         facts = self._facts.get(name)
         return Host(facts).unknown if facts is not None else "its rules were not collected"
 
-    def has_pod_routes(self, name: str) -> bool:
-        """Whether the node has routes of its own to other nodes' pods."""
-        host = self.host(name)
-        return host is not None and host.router.has_gateways()
+    def astray(self, route: Decision | None, home: str | None) -> bool:
+        """Whether a packet for the pods of node ``home`` takes a default route although the nodes have routes of
+        their own to each other's pods."""
+        if route is None or route.prefix != 0 or home is None:
+            return False
+        others = (self.host(name) for name in self.names if name != home)
+        return any(host is not None and host.router.has_gateways() for host in others)

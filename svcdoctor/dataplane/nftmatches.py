@@ -91,7 +91,11 @@ def _membership(expressions: Expressions, kind: Types, right: Any) -> Callable[[
     if not isinstance(kind, DataType):
         raise Unmodelled("a concatenation compared with a single value")
     pattern = kind.pattern(right)
-    if isinstance(pattern, Span) and "prefix" in right and kind.single(right["prefix"]["addr"]) != pattern.low:
+    if (
+        isinstance(pattern, Span)
+        and "prefix" in right
+        and kind.single(right["prefix"]["addr"]) != pattern.low
+    ):
         return lambda value, packet: False  # nft writes masks as prefixes, and no masked value has these bits
     return lambda value, packet: within(value, pattern)
 

@@ -289,6 +289,13 @@ class TableRouter:
         route = self._route(family, source)
         return route.dev if route is not None else None
 
+    def interface_of(self, family: int, address: int) -> str | None:
+        """The interface that has an address of the node."""
+        for name, link in self.links.items():
+            if any((a.family, a.ip) == (family, address) for a in link.addresses):
+                return name
+        return None
+
     def next_hop(self, family: int, destination: int) -> int | None:
         route = self._route(family, destination)
         return route.gateway if route is not None else None

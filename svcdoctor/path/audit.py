@@ -16,14 +16,15 @@ from ipaddress import ip_address
 
 from svcdoctor.dataplane.evaluate import TRANSLATED, run
 from svcdoctor.dataplane.hooks import Fate, Node, Outcome
-from svcdoctor.dataplane.language import BaseChain, Chain, Rule
+from svcdoctor.dataplane.language import BaseChain, Chain, Op, Rule
 from svcdoctor.dataplane.packet import NEW, PROTOCOLS, Packet, address_text, endpoint_text
 from svcdoctor.model.trace import ClientKind, EntryKind, Result, SourceSeen
-from svcdoctor.path.deliver import Decided, Source, decide
+from svcdoctor.path.deliver import Decided, Source, answers_node_ports, decide
 from svcdoctor.path.deliver import Packet as Asked
 from svcdoctor.path.world import Frontend, World
 
 # Where kube-proxy's rules for Services begin: iptables' and nftables' chain.
+SENDING = frozenset({Op.DNAT, Op.CHOOSE})
 ENTRY_CHAINS = (("nat", "KUBE-SERVICES"), ("ip kube-proxy", "services"), ("ip6 kube-proxy", "services"))
 
 
@@ -91,9 +92,11 @@ class _Differ:
         outcomes: list[Outcome],
         endpoints: list[tuple[str, int]] | None = None,
     ) -> Difference:
-        rules = tuple(str(r) for r in outcomes[0].rules) if outcomes else ()
+        rules = outcomes[0].rules if outcomes else ()
         texts = tuple(_text(e) for e in endpoints or ())
-        return Difference(code, self.place, (self.client,), problem, rules, texts)
+        while endpoints and rules and not SENDING.intersection(op for op, _ in rules[-1].actions):
+            rules = rules[:-1]  # what comes after the choice of the endpoint does not decide it
+        return Difference(code, self.place, (self.client,), problem, tuple(map(str, rules)), texts)
 
 
 def places(world: World, name: str, node: Node) -> Iterator[Place]:
@@ -107,6 +110,8 @@ def places(world: World, name: str, node: Node) -> Iterator[Place]:
             continue
         for address in own:
             version = "IPv6" if ":" in address else "IPv4"
+            if answers_node_ports(world, name, address) is False:
+                continue
             if version in (frontend.service.spec.ip_families or (version,)):
                 yield Place(name, frontend, address, frontend.port.node_port)
 
@@ -197,7 +202,9 @@ class Auditor:
         packet = Packet(family, PROTOCOLS[place.frontend.port.protocol.lower()], origin, target, place.port)
         if source.kind is ClientKind.NODE:
             return self.node.send(packet)
-        packet.iif = self.node.router.interface_from(family, origin)
+        outside = source.kind is ClientKind.EXTERNAL
+        entry = self.world.entry_interface(self.name, family) if outside else None
+        packet.iif = entry or self.node.router.interface_from(family, origin)
         return self.node.receive(packet)
 
     # --- the comparison
@@ -237,7 +244,7 @@ class Auditor:
         if wanted:
             yield from self._of_ended(place, client, reached, differ)
             missing = sorted(wanted - set(reached.endpoints)) if reached.endpoints else []
-            if missing and not (reached.dropped or reached.rejected):
+            if missing and not (stale or reached.dropped or reached.rejected):
                 yield differ(
                     "RUL003",
                     f"{self.name} does not send to {_listed(missing)}",
@@ -263,6 +270,11 @@ class Auditor:
             yield self._missing(place, client, reached.untouched or unknown_port)
         if unknown_port:
             return
+        lost = [o for (ip, _), o in reached.endpoints.items() if self._lost(ip, o)]
+        if lost:
+            pods = sorted({self._home(address_text(o.packet.family, o.packet.dst)) or "?" for o in lost})
+            problem = f"{self.name} has no route to the pods of {', '.join(pods)}: it sends them to its default gateway"
+            yield differ("NOD008", problem, lost)
         for outcome in reached.rejected[:1]:
             rule = outcome.rules[-1] if outcome.rules else None
             if rule is not None and _of_kube_proxy(rule):
@@ -294,6 +306,22 @@ class Auditor:
                 )
             else:
                 yield differ("NOD005", f"a rule of {self.name} drops the packet", reached.dropped)
+
+    def _home(self, ip: str) -> str | None:
+        pods = self.world.snapshot.pods_by_ip.get(ip, ())
+        return next((p.spec.node_name for p in pods if p.spec.node_name), None)
+
+    def _lost(self, ip: str, outcome: Outcome) -> bool:
+        """Whether the packet is for a pod of another node and leaves by a route that does not lead there."""
+        home = self._home(ip)
+        if home in (None, self.name) or ip in self.world.snapshot.nodes_by_ip or outcome.route is None:
+            return False
+        gateway = outcome.route.gateway
+        if gateway is not None:
+            via = address_text(outcome.packet.family, gateway)
+            if via in self.world.snapshot.nodes_by_ip:
+                return False
+        return self.world.hosts.astray(outcome.route, home)
 
     def _missing(self, place: Place, client: str, untouched: list[Outcome]) -> Difference:
         """No rule of the Service took the packet: none at all, not this one's, or it was never asked."""

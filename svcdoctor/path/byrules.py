@@ -74,6 +74,9 @@ def _outcome(world: World, packet: Packet, end: End, believed: Delivery) -> Outc
             return replace(_untouched(end, believed), probability=end.probability)
         here = replace(packet, ip=end.ip, port=end.port)
         outcome = node_process(world, here, end.node)
+        first = believed.outcomes[0]
+        if not end.translated and first.backend is None and first.result is outcome.result and first.code:
+            return replace(first, probability=end.probability)  # the objects say why
         if outcome.source_seen is not SourceSeen.UNKNOWN:
             outcome = replace(outcome, source_seen=seen)
         return replace(outcome, probability=end.probability)

@@ -156,7 +156,7 @@ def _to_node(world: World, packet: Packet) -> Delivery:
     owner = packet.source.node if loopback else snapshot.nodes_by_ip[packet.ip]
     frontend = world.node_ports.get((packet.protocol, packet.port))
     if frontend is not None and owner is not None:
-        answers = _answers_node_ports(world, owner, packet.ip)
+        answers = answers_node_ports(world, owner, packet.ip)
         if answers is None:
             reason = f"whether nodePorts answer on {packet.ip} depends on kube-proxy's mode and settings"
             return Delivery((failed(Result.UNKNOWN, reason, "RUL018"),), node=owner)
@@ -181,7 +181,7 @@ def _families(service: Service) -> str:
     return "".join("6" if ":" in ip else "4" for ip in service.cluster_ips) or "46"
 
 
-def _answers_node_ports(world: World, node: str, ip: str) -> bool | None:
+def answers_node_ports(world: World, node: str, ip: str) -> bool | None:
     """Whether kube-proxy on ``node`` answers nodePorts at this address of the node."""
     settings = world.proxy(node)
     primary = ip in world.primary_addresses.get(node, frozenset())
@@ -300,6 +300,10 @@ def decide(world: World, packet: Packet, frontend: Frontend, at: str | None) -> 
         return Decided(failed(Result.UNKNOWN, reason, "OBJ029", Status.WARN))
     if not frontend.proxied:
         return Decided(_proxy_mode_balancer(packet, frontend))
+    asks_node = frontend.kind is EntryKind.NODE_PORT and packet.ip in world.snapshot.nodes_by_ip
+    if asks_node and at is not None and answers_node_ports(world, at, packet.ip) is False:
+        reason = f"nodePorts do not answer on {packet.ip} with kube-proxy's settings on {at}"
+        return Decided(failed(Result.REFUSED, reason, "RUL018"))
     choice = world.choice(service, port, packet.family, at)
     external = frontend.kind is not EntryKind.CLUSTER_IP
     name = f"Service {service.namespace}/{service.name}"

@@ -69,7 +69,8 @@ class Journeys:
             return None  # a pod that asks its own address never leaves itself
         origin = int(ip_address(source.ip))
         first = Packet(family, proto, origin, target, asked.port)
-        first.iif = node.router.interface_from(family, origin)
+        entry = self.world.entry_interface(name, family) if outside else None
+        first.iif = entry or node.router.interface_from(family, origin)
         return name, node, first
 
 
@@ -131,7 +132,7 @@ class _Follower:
             self._nowhere(name, packet, text, passages, translator)
             return
         assert following is not None
-        if gateway is None and owner is None and self._lost(name, route, home):
+        if gateway is None and owner is None and self.world.hosts.astray(route, home):
             via = address_text(packet.family, route.gateway) if route and route.gateway is not None else "?"
             reason = (
                 f"{name} has no route to the pods of {home}: it sends {text} to its default gateway {via}"
@@ -157,15 +158,6 @@ class _Follower:
     ) -> None:
         """Towards an address that is neither a pod's nor a node's."""
         self._end(Result.DELIVERED, name, packet, passages, translator)
-
-    def _lost(self, name: str, route: Decision | None, home: str | None) -> bool:
-        """Whether a packet for the pods of ``home`` took a default route although the nodes have routes of
-        their own to each other's pods."""
-        if route is None or route.prefix != 0 or home is None:
-            return False
-        return any(
-            self.world.hosts.has_pod_routes(other) for other in self.world.hosts.names if other != home
-        )
 
     def _arrive(
         self,

@@ -10,6 +10,7 @@ cost microseconds each.
 from __future__ import annotations
 
 from functools import cached_property
+from ipaddress import ip_address
 
 from svcdoctor.dataplane.hosts import Hosts
 from svcdoctor.model.nodefacts import ProxySettings
@@ -171,6 +172,14 @@ class World:
                 candidate = str(pods[-back])
                 if candidate not in self.snapshot.pods_by_ip:
                     return candidate
+        return None
+
+    def entry_interface(self, node: str, family: int) -> str | None:
+        """The interface by which packets from outside come to a node: the one that has its address."""
+        host = self.hosts.host(node)
+        for ip in self.primary_addresses.get(node, ()):
+            if host is not None and (":" in ip) == (family == 6):
+                return host.router.interface_of(family, int(ip_address(ip)))
         return None
 
     def outside_address(self, frontend: Frontend, family: int) -> str:

@@ -6,13 +6,15 @@ the lab's kube-proxy writes, or stop it from writing, so that they last.
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from svcdoctor.lab.net.controller import restore_program
 from svcdoctor.lab.net.lab import Lab
-from svcdoctor.lab.net.world import CLIENT4, NODES, PODS
+from svcdoctor.lab.net.world import CLIENT4, MASTER4, NODES, PODS
 from svcdoctor.lab.proxyiptables import iptables_rules
 from svcdoctor.lab.proxynftables import nftables_rules
 from svcdoctor.model.facts import Kind
@@ -115,12 +117,12 @@ def rule_missing(lab: Lab) -> None:
         lines = []
         for line in text.splitlines(keepends=True):
             entry = line.startswith(("-A KUBE-SERVICES", "-A KUBE-NODEPORTS")) and PORT_NAME in line
-            element = ": goto " in line and "bq-api-service-1" in line
+            element = ": goto " in line and "bq-api-service-1" in line and "map {" not in line
             if not entry and not element:
                 lines.append(line)
-            elif element and not line.rstrip().endswith(",") and lines and lines[-1].rstrip().endswith(","):
-                lines[-1] = lines[-1].rstrip()[:-1] + "\n"  # it was the last element of the map
-        return "".join(lines)
+        # An element list must not be empty, nor end with a comma.
+        left = re.sub(r"elements = \{\s*\}\n", "", "".join(lines))
+        return re.sub(r",(\s*\})", r"\1", left)
 
     _text(lab, "RUL003", change)
 
@@ -221,11 +223,15 @@ def no_forwarding(lab: Lab) -> None:
 
 
 def strict_rp_filter(lab: Lab) -> None:
+    """Packets from outside come in by eth0, and the way back to their senders is by another interface."""
     lab.run(
-        "NOD003", NODE,
-        f"sysctl -qw net.ipv4.conf.eth0.rp_filter=1 && ip route add {CLIENT4}/32 dev cni0",
-        f"sysctl -qw net.ipv4.conf.eth0.rp_filter=0; ip route del {CLIENT4}/32 dev cni0",
-    )  # fmt: skip
+        "NOD003",
+        NODE,
+        "sysctl -qw net.ipv4.conf.eth0.rp_filter=1 && ip route replace default dev cni0 && "
+        f"ip route add {CLIENT4}/32 dev cni0",
+        f"sysctl -qw net.ipv4.conf.eth0.rp_filter=0; ip route replace default via {MASTER4}; "
+        f"ip route del {CLIENT4}/32 dev cni0",
+    )
 
 
 def _iptables(lab: Lab) -> str:
@@ -253,8 +259,6 @@ def host_firewall(lab: Lab) -> None:
 
 
 def taken_node_port(lab: Lab) -> None:
-    import sys
-
     words = ["-m", "svcdoctor.lab.net.podserver", "a-process", NODE, "0.0.0.0", f"{NODE_PORT}/TCP"]
     process = lab.spaces.start(NODE, sys.executable, *words)
 
@@ -273,7 +277,7 @@ def no_route(lab: Lab) -> None:
 
 def loopback_only(lab: Lab) -> None:
     def edit(pod: Object) -> None:
-        pod["spec"]["containers"][0]["env"] = [{"name": "BIND", "value": "127.0.0.1"}]
+        pod["spec"]["containers"][0]["env"].append({"name": "BIND", "value": "127.0.0.1"})
 
     for pod in WEB:
         lab.change("NOD010", "Pod", pod.namespace, pod.name, edit)

@@ -147,6 +147,10 @@ def _container(ports: tuple[tuple[str, int, str], ...]) -> Object:
         "name": "server",
         "image": "svcdoctor.lab/server:1",
         "ports": [{"name": n, "containerPort": number, "protocol": proto} for n, number, proto in ports],
+        "env": [
+            {"name": f"{protocol}_PORTS", "value": ",".join(str(n) for _, n, p in ports if p == protocol)}
+            for protocol in dict.fromkeys(proto for _, _, proto in ports)
+        ],
     }
 
 
