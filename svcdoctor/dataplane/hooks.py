@@ -391,7 +391,8 @@ class Node:
         elif packet.masquerade and route is not None:
             towards = route.gateway if route.gateway is not None else packet.destination[0]
             own = self.router.own_address(packet.family, route.oif, towards)
-            packet.ctstatus |= SNATTED
+            if own != packet.src:  # conntrack notes a change only
+                packet.ctstatus |= SNATTED
             if own is not None:
                 packet.src = own
 

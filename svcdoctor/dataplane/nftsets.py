@@ -10,9 +10,10 @@ written: then the one lookup of a packet is put into writing, instead of 50,000 
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import product
+from itertools import islice, product
 from typing import Any, Final
 
 import msgspec
@@ -33,16 +34,12 @@ PRESENT: Final = True  # what a set keeps for each element; a map keeps its data
 
 # Types whose values nft writes in one way, or, protocols, in the few ways that are known.
 PLAIN: Final = frozenset({"ipv4_addr", "inet_proto", "inet_service"})
-_NOT_PLAIN = (
-    b'"elem"',
-    b'"prefix"',
-    b'"range"',
-    b'"*"',
-    b"\\",
-)  # in the JSON of elements that are more than that
-_SET = msgspec.json.Decoder(list[msgspec.Raw])
-_MAP = msgspec.json.Decoder(list[tuple[msgspec.Raw, Any]])
+_KEYS = msgspec.json.Decoder(list[msgspec.Raw])
+_PAIRS = msgspec.json.Decoder(list[tuple[msgspec.Raw, Any]])
 _BLANKS = b" \t\r\n"
+_WORD = re.compile(rb'"[0-9.]+"|("[^"]*"|[\\{a-z]+)')  # one group: what is neither address nor number
+_WORDS = frozenset({b"", b"{", b'"concat"', *(f'"{name}"'.encode() for name in TYPES["inet_proto"].symbols)})
+_AT_ONCE = 1000  # elements looked at together
 
 
 class _Loose(Exception):
@@ -99,21 +96,30 @@ class Elements:
     def of_json(cls, types: Types, elem: msgspec.Raw, is_map: bool) -> Elements:
         """What the JSON list of a named set or map says. Raises Unmodelled."""
         kinds = types if isinstance(types, tuple) else (types,)
-        text = bytes(elem)
-        plain = PLAIN.issuperset(kind.name for kind in kinds) and not any(word in text for word in _NOT_PLAIN)
-        del text
         try:
-            if plain:
+            if PLAIN.issuperset(kind.name for kind in kinds):
                 new = cls(types)
-                pairs = _MAP.decode(elem) if is_map else ((key, PRESENT) for key in _SET.decode(elem))
+                pairs = _PAIRS.decode(elem) if is_map else ((key, PRESENT) for key in _KEYS.decode(elem))
                 new._written = {bytes(key).translate(None, _BLANKS): data for key, data in pairs}
-                return new
+                if new._is_plain():
+                    return new
             written = msgspec.json.decode(elem)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
             raise Unmodelled(str(e)) from None
         if not isinstance(written, list):
             raise Unmodelled("elements that are no list")
         return cls(types, written, is_map)
+
+    def _is_plain(self) -> bool:
+        """Whether the written elements are single values: no comments, prefixes, ranges, names of ports."""
+        start = b'{"concat":[' if self.concatenated else b""
+        keys = iter(self._written)
+        while some := list(islice(keys, _AT_ONCE)):
+            if not _WORDS.issuperset(_WORD.findall(b"".join(some))):
+                return False
+            if not all(key.startswith(start) and key.count(b"{") == self.concatenated for key in some):
+                return False
+        return True
 
     def _read(self, kinds: Sequence[DataType], written: Iterable[Any], is_map: bool) -> None:
         singles = [_Singles(kind) for kind in kinds]

@@ -71,13 +71,10 @@ def _do(lab: Lab, asked: dict[str, Any]) -> dict[str, Any]:
     if what == "status":
         return lab.status
     if what == "where":
-        name = str(asked.get("in", ""))
-        pods = [
-            n
-            for n in lab.spaces.names
-            if n.rpartition("/")[2] == name.removeprefix("pod/").rpartition("/")[2]
-        ]
-        space = name if name in lab.spaces.names else pods[0] if len(pods) == 1 else name
+        space = str(asked.get("in", ""))
+        if space.startswith("pod/"):
+            space = space.removeprefix("pod/")
+            space = space if "/" in space else f"default/{space}"
         return {"pid": lab.spaces.pid(space), "space": space, "pod": "/" in space, **lab.status}
     if what == "break":
         return _break(lab, str(asked.get("code", "")))
