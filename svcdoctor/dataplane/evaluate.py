@@ -280,6 +280,6 @@ def _end(op: Op, argument: object, packet: Packet) -> Ending:
         packet.dst = address
     if port is not None:
         packet.dport = port
-    if packet.redirected or before != (packet.dst, packet.dport):
+    if before != (packet.dst, packet.dport):
         packet.ctstatus |= DNATTED
     return TRANSLATED, packet, ""

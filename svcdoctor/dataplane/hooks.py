@@ -27,7 +27,7 @@ from typing import Protocol
 
 from svcdoctor.dataplane.evaluate import DROPPED, POLICY, REJECTED, TRANSLATED, run
 from svcdoctor.dataplane.language import HOOKS, BaseChain, Op, Rule, Ruleset, Trail
-from svcdoctor.dataplane.packet import NEW, RELATED, SNATTED, UNTRACKED, Packet, Passed, WatchedPacket
+from svcdoctor.dataplane.packet import DNATTED, NEW, RELATED, SNATTED, UNTRACKED, Packet, Passed, WatchedPacket
 from svcdoctor.dataplane.routing import LOOPBACK4, LOOPBACK6, Decision, Router, Way
 
 CONNTRACK = -200
@@ -250,7 +250,7 @@ class Node:
                 source = None
                 if route.gateway is None:
                     source = self.router.own_address(live.family, route.oif, live.dst)
-                marks = (live.mark, live.ctmark, live.ctstatus, live.remembered)
+                marks = (live.ct, live.mark, live.ctmark, live.ctstatus, live.remembered)
                 key = (live.src, live.sport, marks, route.oif, route.gateway, source)
                 way = ways[key] if key in ways else ways.setdefault(key, self._scout(live, route, hooks))
             if way is not None and way.holds_for(live):
@@ -379,7 +379,10 @@ class Node:
         """REDIRECT sends to the node itself: loopback for its own packets, else the interface's address."""
         loopback = LOOPBACK4 + 1 if packet.family == 4 else LOOPBACK6
         own = None if packet.local else self.router.own_address(packet.family, packet.iif, packet.src)
-        packet.dst = loopback if own is None else own  # any local address: only the port is known
+        to = loopback if own is None else own  # any local address: only the port is known
+        if to != packet.dst:
+            packet.ctstatus |= DNATTED
+        packet.dst = to
 
     def _take_source(self, packet: Packet, route: Decision | None) -> None:
         if packet.snat is not None:

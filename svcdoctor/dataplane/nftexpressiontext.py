@@ -87,7 +87,7 @@ def _compound(written: dict[str, Any], kind: Types) -> str:
         return " . ".join(constant_text(part, k) for part, k in zip(about, kinds, strict=False))
     if name == "|" and isinstance(about, list):
         return " | ".join(constant_text(part, kind) for part in about)
-    if name == "elem":
+    if name == "elem" and isinstance(about, dict):
         return element_text(written, kind)
     return raw_text(written)
 

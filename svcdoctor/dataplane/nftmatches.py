@@ -135,7 +135,7 @@ def _chance(expressions: Expressions, draw: Draw, op: str, right: Any) -> float:
             elements = Elements(kind, right["set"], is_map=False)
         else:
             elements = Elements(kind, [right], is_map=False)
-        chance = sum(share for share, data in draw.share(elements) if data is not MISSING)
+        chance = sum((share for share, data in draw.share(elements) if data is not MISSING), 0.0)
         return chance if op == "==" else 1.0 - chance
     if op not in ORDERED or not isinstance(right, int):
         raise Unmodelled(f"numgen {op} is not modelled")

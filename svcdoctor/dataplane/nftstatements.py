@@ -90,10 +90,12 @@ class Statements:
             why = str(e) if isinstance(e, Unmodelled) else "a match that is not as nft writes it"
             parts.need(lambda packet: why)  # another test may still say that the rule does not match
             return
-        if isinstance(test, float):
-            parts.do(Op.CHANCE, test)
-        else:
+        if not isinstance(test, float):
             parts.need(test)
+        elif test <= 0.0:
+            parts.need(lambda packet: False)
+        elif test < 1.0:
+            parts.do(Op.CHANCE, test)
 
     def nothing(self, name: str, about: Any, parts: Parts) -> None:
         """No effect on where this packet goes."""

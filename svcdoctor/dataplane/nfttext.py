@@ -39,7 +39,7 @@ def _statement(statement: Any, family: str) -> str:
     write = _WRITERS.get(name)
     try:
         return write(name, about, family) if write is not None else raw_text(statement)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
         return raw_text(statement)
 
 

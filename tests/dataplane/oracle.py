@@ -14,27 +14,30 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
-from math import log, sqrt
 from pathlib import Path
+from time import sleep
 from typing import Any, NamedTuple
 
 import oracle_node
-from oracle_wire import PROTOCOLS, SYN, Found, Sent, decode, encode
+from oracle_predict import Disagreement, Prediction, Seen, complete, fitting, predict
+from oracle_wire import SYN, Found, Sent, decode, encode
 
-from svcdoctor.dataplane.hooks import Fate, Node, Outcome
+from svcdoctor.dataplane.hooks import Node
 from svcdoctor.dataplane.iptables import IptablesRules
 from svcdoctor.dataplane.nftables import NftablesRules, is_iptables
-from svcdoctor.dataplane.packet import INVALID, NEW, Packet, address_text, packet
+from svcdoctor.dataplane.packet import ESTABLISHED, NEW
 from svcdoctor.dataplane.tablerouter import TableRouter
 from svcdoctor.model.nodefacts import Dump
 from svcdoctor.node.iptablessave import read_iptables_save
 from svcdoctor.node.nftjson import read_nft_json
 
+LATE = 0.2  # seconds
+FIRST_PORT, PORTS = 1024, 8000  # of the first band of fresh source ports, and in each band
 HERE = Path(__file__).parent
 BACKENDS = ("nft", "legacy")
-PROGRAMS = ("unshare", "ip", "nft", "conntrack", "sysctl") + tuple(
-    f"ip{six}tables-{backend}-{verb}" for six in ("", "6") for backend in BACKENDS for verb in ("restore", "save")
+PROGRAMS = (
+    *("unshare", "ip", "nft", "conntrack", "sysctl"),
+    *(f"ip{six}tables-{b}-{verb}" for six in ("", "6") for b in BACKENDS for verb in ("restore", "save")),
 )
 FACTS = {
     "ip-addr.json": ["ip", "-j", "addr"],
@@ -42,37 +45,23 @@ FACTS = {
     "ip-6-route.json": ["ip", "-j", "-6", "route", "show", "table", "all"],
     "ip-rule.json": ["ip", "-j", "-4", "rule"],
     "ip-6-rule.json": ["ip", "-j", "-6", "rule"],
-    "sysctl.txt": ["sysctl", "-a", "-r", r"^net\.ipv[46]\.(ip_forward|conf\..*(forwarding|rp_filter|route_localnet))"],
+    "sysctl.txt": [
+        "sysctl",
+        "-a",
+        "-r",
+        r"^net\.ipv[46]\.(ip_forward|conf\..*(forwarding|rp_filter|route_localnet))",
+    ],
 }
-TABLES = ("raw", "mangle", "nat", "filter")
-EMPTY = "".join(f"*{table}\nCOMMIT\n" for table in TABLES)
-
-# ICMP's code for each way to reject, by family.
-CODES4 = {
-    "icmp-net-unreachable": 0,
-    "icmp-host-unreachable": 1,
-    "icmp-prot-unreachable": 2,
-    "icmp-proto-unreachable": 2,
-    "icmp-port-unreachable": 3,
-    "icmp-net-prohibited": 9,
-    "icmp-host-prohibited": 10,
-    "icmp-admin-prohibited": 13,
-    "icmp-no-route": 0,
+CHAINS = {
+    "raw": ("PREROUTING", "OUTPUT"),
+    "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
+    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+    "filter": ("INPUT", "FORWARD", "OUTPUT"),
 }
-CODES6 = {
-    "icmp6-no-route": 0,
-    "icmp6-admin-prohibited": 1,
-    "icmp6-adm-prohibited": 1,
-    "icmp6-addr-unreachable": 3,
-    "icmp6-port-unreachable": 4,
-    "icmp6-policy-fail": 5,
-    "icmp6-reject-route": 6,
-    "icmp-no-route": 0,
-    "icmp-admin-prohibited": 1,
-    "icmp-host-unreachable": 3,
-    "icmp-port-unreachable": 4,
-}
-ANY = -1  # a port that the kernel chooses
+EMPTY = "".join(
+    f"*{table}\n{''.join(f':{chain} ACCEPT [0:0]{chr(10)}' for chain in chains)}COMMIT\n"
+    for table, chains in CHAINS.items()
+)
 
 
 def missing() -> str:
@@ -93,34 +82,10 @@ class Rules(NamedTuple):
 
     def __str__(self) -> str:
         parts = [f"# nft -f\n{self.nft}"] if self.nft else []
-        parts += [f"# ip{'6' * key.endswith('6')}tables-{key[:-2]}-restore\n{text}" for key, text in self.saves]
+        parts += [
+            f"# ip{'6' * key.endswith('6')}tables-{key[:-2]}-restore\n{text}" for key, text in self.saves
+        ]
         return "\n".join(parts)
-
-
-class Seen(NamedTuple):
-    """What became of a packet: ``arrives`` (at a socket of the node), ``leaves``, ``rejected`` or ``dropped``.
-
-    ``sport`` is ANY in a prediction where the kernel may take any port.
-    """
-
-    fate: str
-    how: Any = ""  # the interface by which it leaves; how it is rejected
-    src: str = ""
-    sport: int = 0
-    dst: str = ""
-    dport: int = 0
-    mark: int = 0
-
-    def fits(self, predicted: Seen) -> bool:
-        return self == (predicted._replace(sport=self.sport) if predicted.sport == ANY else predicted)
-
-
-class Prediction(NamedTuple):
-    """One way that the evaluator sees for a packet. ``why`` is set where it cannot say."""
-
-    seen: Seen
-    probability: float
-    why: str = ""
 
 
 @dataclass(slots=True)
@@ -133,6 +98,8 @@ class Oracle:
     node: Node | None = None
     number: int = 0
     compared: Counter[str] = field(default_factory=Counter)
+    # Of each client the sets of lists that may hold it, by what was seen of its packets so far.
+    memories: dict[str, set[frozenset[str]]] = field(default_factory=dict)
 
     @classmethod
     def start(cls, lock: Path) -> Oracle:
@@ -181,11 +148,12 @@ class Oracle:
     def load(self, rules: Rules) -> Node:
         """Load the rules instead of those before; the evaluator's node, read from what the tools print."""
         saves = dict(rules.saves)
-        old = {key: EMPTY for key in sorted(self.legacy - set(saves))}
+        old = dict.fromkeys(sorted(self.legacy - set(saves)), EMPTY)
         self.legacy = {key for key in saves if key.startswith("legacy")}
         # Of equal priority the chains of the table that was made last come first: legacy's exist from the start.
         programs = [(["nft", "-f", "-"], f"flush ruleset\n{oracle_node.WATCH}{rules.nft}")]
-        programs += [(_tool(key, "restore"), text) for key, text in (old | saves).items()]
+        for key, text in (old | saves).items():
+            programs.append((_tool(key, "restore"), EMPTY + text if key in self.legacy else text))
         programs.append((["conntrack", "-F"], ""))
         dumps = [_tool(key, "save") for key in saves]
         if rules.nft:
@@ -200,6 +168,7 @@ class Oracle:
             dump = read_nft_json(outputs[-1].encode(), "nft.json")
             left_out = ["inet oracle", *(name for name, table in dump.tables.items() if is_iptables(table))]
             rulesets["nftables"].append(NftablesRules(dump, router, left_out))
+        self.memories = {}
         self.node = Node([one for many in rulesets.values() for one in many], router)
         return self.node
 
@@ -210,13 +179,17 @@ class Oracle:
         found = []
         for sent in packets:
             self.number += 1
-            fresh = 1024 + sent.sport * 8000 + self.number % 8000
+            fresh = FIRST_PORT + sent.sport * PORTS + self.number % PORTS
             found.append(sent._replace(number=self.number, sport=fresh if sent.sport < 8 else sent.sport))
         return found
 
     def observe(self, packets: Sequence[Sent]) -> list[Seen]:
         """What becomes of each packet."""
-        rows = self.ask("send", [[p.iface, p.dst, p.mark, encode(p).hex()] for p in packets])
+        return self._sorted(
+            packets, self.ask("send", [[p.iface, p.dst, p.mark, encode(p).hex()] for p in packets])
+        )
+
+    def _sorted(self, packets: Sequence[Sent], rows: Iterable[Sequence[Any]]) -> list[Seen]:
         found: dict[int, tuple[int, Seen]] = {}
         for where, iface, mark, text in rows:
             saw = decode(bytes.fromhex(text))
@@ -227,37 +200,65 @@ class Oracle:
                 found[saw.number] = seen
         return [found[p.number][1] if p.number in found else Seen("dropped") for p in packets]
 
-    def compare(self, dialect: str, packets: Iterable[Sent]) -> list[Disagreement]:
+    def compare(self, dialect: str, packets: Iterable[Sent], state: int = NEW) -> list[Disagreement]:
         """Send packets through the rules that are loaded; where the kernel and the evaluator disagree."""
         sent = self.numbered(packets)
-        found = []
-        for one, seen in zip(sent, self.observe(sent), strict=True):
-            predicted = self.predict(one)
-            if one.flags != SYN and any("flags of" in p.why for p in predicted):
-                self.compared["not asked: TCP flags of no request"] += 1
-                continue
-            self.compared[dialect] += 1
-            if not agrees(seen, predicted):
-                found.append(Disagreement(one, seen, predicted))
-        return found
+        judged = (
+            self._judge(dialect, one, seen, state) for one, seen in zip(sent, self.observe(sent), strict=True)
+        )
+        found = [wrong for wrong in judged if wrong is not None]
+        lost = [wrong.sent for wrong in found if wrong.seen.fate == "dropped"]
+        if not lost:
+            return found
+        sleep(LATE)  # a busy machine may still be at it
+        self.compared[dialect] -= len(lost)
+        rows = self.ask("look", None)
+        judged = (
+            self._judge(dialect, *pair, state) for pair in zip(lost, self._sorted(lost, rows), strict=True)
+        )
+        return [w for w in found if w.seen.fate != "dropped"] + [
+            wrong for wrong in judged if wrong is not None
+        ]
 
-    def predict(self, sent: Sent, state: int = NEW) -> list[Prediction]:
-        """What the evaluator says of a packet."""
+    def _judge(self, dialect: str, sent: Sent, seen: Seen, state: int) -> Disagreement | None:
         assert self.node is not None
-        outcomes = self.node.receive(asked(sent, state)) if sent.iface else self.node.send(asked(sent, state))
-        return [_prediction(sent, outcome) for outcome in outcomes]
+        memories = self.memories.get(sent.src, {frozenset()})
+        by_memory = [predict(self.node, sent, state, memory) for memory in memories]
+        predicted = [p for many in by_memory for p in many]
+        if _not_to_tell(sent, state, predicted):
+            self.compared["not told: later packets"] += 1
+            return None
+        self.compared[dialect] += 1
+        fit = fitting(seen, predicted)
+        if not fit or not all(map(complete, by_memory)):
+            return Disagreement(sent, seen, predicted)
+        self.memories[sent.src] = {p.remembered for p in fit}
+        return None
+
+    def converse(self, dialect: str, packets: Iterable[Sent]) -> list[Disagreement]:
+        """Answer the packets that left unchanged, and send those again: packets of connections that exist."""
+        sent = self.numbered(p for p in packets if p.proto == "udp" and p.iface)
+        answers, again = [], []
+        for one, seen in zip(sent, self.observe(sent), strict=True):
+            if seen[:1] + seen[2:6] == ("leaves", one.src, one.sport, one.dst, one.dport):
+                answers.append(Sent(0, seen.how, "udp", one.dst, one.src, one.dport, one.sport))
+                again.append(one)
+        answers = self.numbered(answers)
+        open_again = []
+        wrong = []
+        for one, first, seen in zip(answers, again, self.observe(answers), strict=True):
+            found = self._judge(dialect, one, seen, ESTABLISHED)
+            wrong += [found] if found is not None else []
+            if seen.fate == "leaves":
+                open_again.append(first)
+        return wrong + self.compare(dialect, open_again, ESTABLISHED)
 
 
-class Disagreement(NamedTuple):
-    sent: Sent
-    seen: Seen
-    predicted: list[Prediction]
-
-    def __str__(self) -> str:
-        lines = [f"{self.sent}", f"  the kernel: {self.seen}"]
-        for one in self.predicted:
-            lines.append(f"  evaluator, {one.probability:.4g}: {one.why or one.seen}")
-        return "\n".join(lines)
+def _not_to_tell(sent: Sent, state: int, predicted: Iterable[Prediction]) -> bool:
+    """Whether the evaluator rightly does not know: of packets that do not begin a connection."""
+    if state == NEW and sent.flags == SYN:
+        return False
+    return any(p.why and ("flags of" in p.why or "conntrack" in p.why) for p in predicted)
 
 
 def _tool(key: str, verb: str) -> list[str]:
@@ -270,72 +271,6 @@ def _seen(where: str, iface: str, mark: int, saw: Found) -> tuple[int, Seen] | N
     if saw.error is not None:
         return (3, Seen("rejected", saw.error)) if where == "error" else None
     if where == "failed":
-        return (4, Seen("dropped", "")) if "permitted" in iface else (4, Seen("dropped", "failed"))
+        return 4, Seen("dropped")
     how = iface if where == "leaves" else ""
     return 1, Seen(where, how, saw.src, saw.sport, saw.dst, saw.dport, mark)
-
-
-def asked(sent: Sent, state: int = NEW) -> Packet:
-    """The packet as the evaluator takes it."""
-    ports = sent.proto in PROTOCOLS
-    proto = sent.proto if ports or sent.family == 4 else "icmpv6"
-    live = packet(sent.src, sent.dst, sent.dport if ports else None, proto, sent.sport if ports else None)
-    live.iif = sent.iface
-    live.mark = sent.mark
-    live.state = INVALID if sent.proto == "tcp" and sent.flags != SYN else state
-    return live
-
-
-def _prediction(sent: Sent, outcome: Outcome) -> Prediction:
-    live = outcome.packet
-    if outcome.fate is Fate.UNKNOWN:
-        return Prediction(Seen("unknown"), live.probability, f"unknown: {outcome.reason}")
-    if outcome.fate is Fate.DROPPED:
-        return Prediction(Seen("dropped"), live.probability)
-    if outcome.fate is Fate.REJECTED:
-        how = "route" if outcome.route is not None else _error(live.family, outcome.reason)
-        return Prediction(Seen("rejected", how), live.probability)
-    forwarded = outcome.fate is Fate.FORWARDED
-    how = (outcome.route.oif if outcome.route is not None else None) if forwarded else ""
-    source, target = address_text(live.family, live.src), address_text(live.family, live.dst)
-    chosen = live.masquerade or (live.snat is not None and live.snat[1] is None)
-    sport = ANY if chosen and live.sport else live.sport or 0
-    where = "leaves" if forwarded else "arrives"
-    seen = Seen(where, how, str(ip_address(source)), sport, str(ip_address(target)), live.dport or 0, live.mark)
-    return Prediction(seen, live.probability)
-
-
-def _error(family: int, reason: str) -> Any:
-    if reason == "tcp-reset":
-        return reason
-    kind, codes = (3, CODES4) if family == 4 else (1, CODES6)
-    return (kind, codes.get(reason, reason))
-
-
-def agrees(seen: Seen, predicted: Sequence[Prediction]) -> bool:
-    """Whether one of the predictions is what was seen, all is known, and the probabilities sum up to one."""
-    if any(p.why for p in predicted) or abs(sum(p.probability for p in predicted) - 1.0) > 1e-6:
-        return False
-    return any(p.probability > 0 and matches(seen, p.seen) for p in predicted)
-
-
-def matches(seen: Seen, predicted: Seen) -> bool:
-    if predicted == Seen("rejected", "route"):
-        # The kernel limits the rate of errors about routes (error_cost); a process of the node gets an errno.
-        return seen.fate in ("rejected", "dropped")
-    if seen.fate == "dropped":
-        return predicted.fate == "dropped"
-    return seen.fits(predicted)
-
-
-# --- how often
-
-ALARM = 1e-9
-"""The probability that a true frequency is called false, by Bernstein's inequality."""
-
-
-def too_far(count: int, packets: int, probability: float) -> bool:
-    """Whether a count is not what so many packets with this probability can come to."""
-    loss = log(2 / ALARM)
-    variance = packets * probability * (1 - probability)
-    return abs(count - packets * probability) > loss / 3 + sqrt(loss * loss / 9 + 2 * loss * variance)

@@ -1,20 +1,25 @@
-"""What the generators of rules draw by."""
+"""What the generators of rules draw by: templates whose placeholders are filled from pools, by Hypothesis."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
+Pools = Mapping[str, Sequence[str]]
+
 
 class Draw:
-    """Draws by Hypothesis, one after the other."""
+    """Draws one thing after the other. ``d["port"]`` is one of the pool ``port``."""
 
-    def __init__(self, draw: Callable[..., Any], family: int) -> None:
+    def __init__(self, draw: Callable[..., Any], family: int, pools: Pools | None = None) -> None:
         self.draw = draw
         self.family = family
-        self.ip = "ip6" if family == 6 else "ip"
+        self.pools: dict[str, Sequence[str]] = dict(pools or {})
+
+    def __getitem__(self, name: str) -> str:
+        return str(self.one(self.pools[name]))
 
     def one(self, options: Sequence[Any]) -> Any:
         return self.draw(st.sampled_from(options))
@@ -28,10 +33,6 @@ class Draw:
     def chance(self, percent: int) -> bool:
         return self.draw(st.integers(0, 99)) >= 100 - percent
 
-    def bang(self) -> str:
-        """iptables' negation, now and then."""
-        return "! " if self.chance(25) else ""
-
-    def no(self) -> str:
-        """nftables' negation, now and then."""
-        return "!= " if self.chance(25) else ""
+    def fill(self, templates: Sequence[str]) -> str:
+        """One of the templates, each placeholder drawn anew."""
+        return str(self.one(templates)).format_map(self)  # type: ignore[arg-type]

@@ -26,7 +26,14 @@ SERVICES = {4: ("10.96.0.1", "10.96.0.10", "10.96.1.10"), 6: ("fd00:96::1", "fd0
 NOWHERE = {4: ("10.66.0.1", "10.67.0.1"), 6: ("fd00:66::1", "fd00:67::1")}
 NETWORKS = {
     4: ("192.0.2.0/24", "198.51.100.0/24", "10.244.0.0/16", "10.244.1.0/24", "10.96.0.0/16", "10.96.0.0/28"),
-    6: ("2001:db8:1::/64", "2001:db8:2::/64", "fd00:244::/32", "fd00:244:1::/64", "fd00:96::/64", "fd00:96::/124"),
+    6: (
+        "2001:db8:1::/64",
+        "2001:db8:2::/64",
+        "fd00:244::/32",
+        "fd00:244:1::/64",
+        "fd00:96::/64",
+        "fd00:96::/124",
+    ),
 }
 LOOPBACK = {4: "127.0.0.0/8", 6: "::1/128"}
 EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
@@ -40,6 +47,8 @@ def peers(family: int) -> tuple[str, ...]:
 
 
 TARGETS = {f: (*OWN[f], *peers(f), *SERVICES[f], *SERVICES[f], *NOWHERE[f]) for f in FAMILIES}
+# Where NAT may send to. A packet that is sent to ::1 after it came in is routed as nothing else is.
+DESTINATIONS = {f: (*peers(f), *(address for address in OWN[f] if address != "::1")) for f in FAMILIES}
 SOURCES = {
     f: (*((i, a) for i, addresses in PEERS[f].items() for a in addresses), *(("", a) for a in OWN[f]))
     for f in FAMILIES
@@ -54,7 +63,9 @@ def shapes(family: int) -> st.SearchStrategy[Sent]:
     def make(source: int, target: str, proto: str, port: int, band: int, rare: int) -> Sent:
         iface, address = SOURCES[family][source]
         mark = MARKS[rare % len(MARKS)] if not iface and rare >= 20 else 0
-        flags = SYN | FIN if proto == "tcp" and rare == 1 else SYN | ACK if proto == "tcp" and rare == 2 else SYN
+        flags = (
+            SYN | FIN if proto == "tcp" and rare == 1 else SYN | ACK if proto == "tcp" and rare == 2 else SYN
+        )
         return Sent(0, iface, proto, address, target, band, port, mark, flags)
 
     return st.builds(

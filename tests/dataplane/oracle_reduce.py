@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from oracle import Disagreement, Oracle, Rules
+from oracle import FIRST_PORT, PORTS, Oracle, Rules
+from oracle_predict import Disagreement
 from oracle_wire import Sent
 
 COPIES = 20  # of the packet, for rules that draw
@@ -10,6 +11,7 @@ COPIES = 20  # of the packet, for rules that draw
 
 def reduced(oracle: Oracle, rules: Rules, sent: Sent) -> tuple[Rules, Disagreement | None]:
     """The smallest rules found, and the disagreement there; ``None`` when it does not show again."""
+    sent = sent._replace(sport=max(sent.sport - FIRST_PORT, 0) // PORTS)  # a fresh port for each copy
     found = _disagreement(oracle, rules, sent)
     if found is None:
         return rules, None

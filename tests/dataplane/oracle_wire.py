@@ -104,7 +104,9 @@ def _body(sent: Sent, proto: int) -> bytes:
     if proto == TCP:
         return ports + struct.pack("!IIBBHHH", number, number, 5 << 4, sent.flags, 1024, 0, 0)
     if proto == SCTP:  # INIT
-        return ports + struct.pack("!II", 0, 0) + struct.pack("!BBHIIHHI", 1, 0, 20, number, 65536, 1, 1, number)
+        return (
+            ports + struct.pack("!II", 0, 0) + struct.pack("!BBHIIHHI", 1, 0, 20, number, 65536, 1, 1, number)
+        )
     request = 8 if proto == ICMP else 128
     return struct.pack("!BBHHHI", request, 0, 0, sent.number & 0xFFFF, 1, number)
 

@@ -121,7 +121,7 @@ def test_reject_says_how():
 
 def test_notrack_takes_the_packet_from_conntrack():
     chain = Plain().chain("RAW", ([yes], [(Op.NOTRACK, None)]))
-    assert endings(chain)[0][1].state == UNTRACKED
+    assert endings(chain)[0][1].ct == UNTRACKED
 
 
 def test_what_is_not_modelled_is_unknown_and_named():

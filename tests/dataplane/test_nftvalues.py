@@ -52,8 +52,11 @@ def test_operations_keep_every_possible_value(one, op, operand):
         assert (
             exact
             == {
-                "&": v & operand, "|": v | operand, "^": v ^ operand,
-                "<<": (v << operand % 8) & 255, ">>": v >> operand % 8,
+                "&": v & operand,
+                "|": v | operand,
+                "^": v ^ operand,
+                "<<": (v << operand % 8) & 255,
+                ">>": v >> operand % 8,
             }[op]
         )
         assert exact == result if isinstance(result, int) else within(result, exact) is not False

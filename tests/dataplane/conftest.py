@@ -1,0 +1,36 @@
+"""The kernel as oracle: one node in a network namespace of its own for all tests that ask it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from oracle import Oracle, missing
+
+COMPARED = pytest.StashKey[Counter[str]]()
+
+
+@pytest.fixture(scope="session")
+def oracle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
+    """Skips with the reason where there can be none, but fails in CI."""
+    reason = missing()
+    if not reason:
+        try:
+            node = Oracle.start(tmp_path_factory.mktemp("oracle") / "lock")
+        except (OSError, ValueError) as e:
+            reason = str(e)
+    if reason:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no oracle: {reason}")
+    request.config.stash[COMPARED] = node.compared
+    yield node
+    node.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how much was compared."""
+    compared = config.stash.get(COMPARED, Counter[str]())
+    if compared:
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(compared.items()))
+        terminalreporter.write_line(f"compared with the kernel: {counts}")
