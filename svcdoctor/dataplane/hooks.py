@@ -27,7 +27,16 @@ from typing import Protocol
 
 from svcdoctor.dataplane.evaluate import DROPPED, POLICY, REJECTED, TRANSLATED, run
 from svcdoctor.dataplane.language import HOOKS, BaseChain, Op, Rule, Ruleset, Trail
-from svcdoctor.dataplane.packet import DNATTED, NEW, RELATED, SNATTED, UNTRACKED, Packet, Passed, WatchedPacket
+from svcdoctor.dataplane.packet import (
+    DNATTED,
+    NEW,
+    RELATED,
+    SNATTED,
+    UNTRACKED,
+    Packet,
+    Passed,
+    WatchedPacket,
+)
 from svcdoctor.dataplane.routing import LOOPBACK4, LOOPBACK6, Decision, Router, Way
 
 CONNTRACK = -200
