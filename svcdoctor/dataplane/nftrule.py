@@ -18,7 +18,10 @@ class Parts:
 
     def need(self, test: Test) -> None:
         """Go on only if the test holds."""
-        if self.actions:
+        if self.actions and self.actions[-1][0] is Op.WHEN:
+            # Together: one that does not hold decides, even where another cannot be told.
+            self.actions[-1] = Op.WHEN, (*self.actions[-1][1], test)
+        elif self.actions:
             self.actions.append((Op.WHEN, (test,)))
         else:
             self.tests.append(test)

@@ -133,6 +133,19 @@ FOUND = {
         came("203.0.113.5"),
         leaves("eth0", "192.0.2.1", "203.0.113.5"),
     ),
+    "behind numgen too a test that fails decides where another cannot be told": (
+        table(
+            "ip one",
+            a=at(
+                FILTER,
+                "input",
+                0,
+                "numgen inc mod 2 0 meta l4proto sctp ct original proto-dst 53 sctp dport 53 drop",
+            ),
+        ),
+        came(OWN4, "icmp", dport=0),
+        arrives(POD4, OWN4, dport=0, sport=0),
+    ),
     "bits outside a mask are never equal": (
         table("ip one", a=at(FILTER, "input", 0, "meta mark and 0xffff0000 == 0x1 drop")),
         came(OWN4),
