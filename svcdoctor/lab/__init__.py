@@ -1,1 +1,1 @@
-"""A Kubernetes API server to learn, demonstrate and test with."""
+"""A Kubernetes API server, and a Service network behind it, to learn, demonstrate and test with."""

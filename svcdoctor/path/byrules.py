@@ -94,11 +94,14 @@ def _at_backend(world: World, packet: Packet, end: End, believed: Delivery) -> O
     if pods:
         return pod_outcome(world, pods[0], end.ip, end.port, packet.protocol, share)
     backend = Backend(None, end.ip, end.port, end.node)
-    if world.snapshot.knows(Kind.POD) and in_networks(
-        end.ip, (c for cidrs in world.pod_cidrs.values() for c in cidrs)
-    ):
-        reason = f"no pod has {end.ip}: the rules of {end.passages[0].node} send to an endpoint that is gone"
-        return Outcome(Result.DROPPED, share, backend, SourceSeen.UNKNOWN, reason, "RUL004", Status.FAIL)
+    if in_networks(end.ip, (c for cidrs in world.pod_cidrs.values() for c in cidrs)):
+        node = end.passages[0].node
+        if world.snapshot.knows(Kind.POD):
+            reason = f"no pod has {end.ip}: the rules of {node} send to an endpoint that is gone"
+            return Outcome(Result.DROPPED, share, backend, SourceSeen.UNKNOWN, reason, "RUL004", Status.FAIL)
+        if frontend is not None and end.translated:
+            reason = f"the rules of {node} send to {end.ip}:{end.port}, which the API does not list"
+            return Outcome(Result.UNKNOWN, share, backend, SourceSeen.UNKNOWN, reason, "RUL004", Status.FAIL)
     if end.translated:
         reason = f"{end.ip}:{end.port} is no pod's: the rules cannot tell whether anything answers there"
         return Outcome(Result.UNKNOWN, share, backend, SourceSeen.UNKNOWN, reason)
