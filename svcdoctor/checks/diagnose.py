@@ -15,6 +15,7 @@ from svcdoctor.checks import (  # noqa: F401
     external,
     noderules,
     nodes,
+    nodestate,
     policies,
     ports,
     readiness,

@@ -26,7 +26,7 @@ NodeCheck = Callable[[World, Host, tuple[Service, ...]], Iterator[Raised]]
 NODE_CHECKS: dict[str, NodeCheck] = {}
 
 
-def _node_check(
+def node_check(
     code: str, title: str, severity: Severity, *, meaning: str, look: str, explains: Iterable[str] = ()
 ) -> Callable[[NodeCheck], NodeCheck]:
     """Registers a check of one node, run for every node whose facts were collected."""
@@ -46,11 +46,11 @@ def _node_check(
     return register
 
 
-def _services(services: tuple[Service, ...]) -> tuple[str, ...]:
+def first_subject(services: tuple[Service, ...]) -> tuple[str, ...]:
     return tuple(subject(s) for s in services[:1])
 
 
-@_node_check(
+@node_check(
     "RUL002",
     "kube-proxy's rules on the node are stale",
     Severity.ERROR,
@@ -78,14 +78,14 @@ def stale_rules(world: World, host: Host, services: tuple[Service, ...]) -> Iter
         if failures:
             evidence.append(f"{failures:.0f} failures of {name.replace('_', ' ')}")
     yield Raised(
-        (*_services(services), f"Node/{host.name}"),
+        (*first_subject(services), f"Node/{host.name}"),
         tuple(evidence),
         "kube-proxy's log on the node names what it cannot write.",
         f"kubectl -n kube-system logs -l k8s-app=kube-proxy --field-selector spec.nodeName={host.name} --tail=50",
     )
 
 
-@_node_check(
+@node_check(
     "RUL005",
     "Service rules in iptables-legacy and in iptables-nft",
     Severity.WARNING,
@@ -110,14 +110,14 @@ def two_backends(world: World, host: Host, services: tuple[Service, ...]) -> Ite
         evidence.append(f"kubelet's hint chain is in {listed(hint)}: that is the backend in use")
     old = next((b for b in counts if b not in hint), "iptables-legacy")
     yield Raised(
-        (*_services(services), f"Node/{host.name}"),
+        (*first_subject(services), f"Node/{host.name}"),
         tuple(evidence),
         "Packets meet the rules of both. Remove those of the backend that kube-proxy no longer uses.",
         f"{old} -t nat -F && {old} -t filter -F (on {host.name}), then restart kube-proxy there",
     )
 
 
-@_node_check(
+@node_check(
     "RUL007",
     "Rules of another proxy mode are left over",
     Severity.WARNING,
@@ -147,14 +147,14 @@ def left_over(world: World, host: Host, services: tuple[Service, ...]) -> Iterat
         )
     if evidence:
         yield Raised(
-            (*_services(services), f"Node/{host.name}"),
+            (*first_subject(services), f"Node/{host.name}"),
             tuple(evidence),
             "Old rules keep sending to the endpoints of their time. Let kube-proxy remove them.",
             f"kube-proxy --cleanup (on {host.name}), then start kube-proxy again",
         )
 
 
-@_node_check(
+@node_check(
     "RUL020",
     "The masquerade mark is used by another component",
     Severity.WARNING,
@@ -172,14 +172,14 @@ def shared_mark(world: World, host: Host, services: tuple[Service, ...]) -> Iter
     ]
     if rules:
         yield Raised(
-            (*_services(services), f"Node/{host.name}"),
+            (*first_subject(services), f"Node/{host.name}"),
             tuple(rules[:4]),
             "Give one of the two another bit: kube-proxy's is iptables.masqueradeBit in its configuration.",
             "kubectl -n kube-system edit configmap kube-proxy (iptables.masqueradeBit)",
         )
 
 
-@_node_check(
+@node_check(
     "RUL022",
     "kube-proxy's clusterCIDR does not fit the pods",
     Severity.ERROR,
@@ -198,7 +198,7 @@ def wrong_cluster_cidr(world: World, host: Host, services: tuple[Service, ...]) 
     if evidence:
         pods = ", ".join(dict.fromkeys(c for cidrs in world.pod_cidrs.values() for c in cidrs))
         yield Raised(
-            (*_services(services), f"Node/{host.name}"),
+            (*first_subject(services), f"Node/{host.name}"),
             (f"clusterCIDR is {', '.join(settings.cluster_cidrs)}", *evidence),
             f"Set clusterCIDR to the network that holds the nodes' pod ranges ({pods}), and restart kube-proxy.",
             "kubectl -n kube-system edit configmap kube-proxy (clusterCIDR)",
@@ -225,7 +225,7 @@ def _cidr_problems(world: World, host: Host, settings: ProxySettings) -> Iterato
                 yield f"node {name} itself ({ip}) is inside of {cluster}: its packets are taken for a pod's"
 
 
-@_node_check(
+@node_check(
     "RUL023",
     "An eBPF data plane replaces kube-proxy",
     Severity.INFO,
@@ -240,14 +240,14 @@ def ebpf(world: World, host: Host, services: tuple[Service, ...]) -> Iterator[Ra
     signs = host.ebpf_signs
     if signs and not host.serves:
         yield Raised(
-            (*_services(services), f"Node/{host.name}"),
+            (*first_subject(services), f"Node/{host.name}"),
             signs,
             "Ask the data plane itself: its own status says how it serves Services.",
             "kubectl -n kube-system exec ds/cilium -- cilium-dbg service list",
         )
 
 
-@_node_check(
+@node_check(
     "NOD002",
     "Bridged packets do not meet iptables",
     Severity.ERROR,
@@ -265,14 +265,14 @@ def bridge_netfilter(world: World, host: Host, services: tuple[Service, ...]) ->
     for setting in ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"):
         if host.sysctl(setting) == "0":
             yield Raised(
-                (*_services(services), f"Node/{host.name}"),
+                (*first_subject(services), f"Node/{host.name}"),
                 (f"{setting} is 0; pods are behind {listed(bridges)}",),
                 "Turn it on (module br_netfilter), now and at boot.",
                 f"modprobe br_netfilter && sysctl -w {setting}=1 (on {host.name})",
             )
 
 
-@_node_check(
+@node_check(
     "NOD006",
     "A nodePort collides with the node's own ports",
     Severity.WARNING,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "snapshot": (
         "svcdoctor.cli.snapshot",
         "Save what a cluster's Services rest on, or look into a saved one.",
+    ),
+    "forward": (
+        "svcdoctor.cli.forward",
+        "Forward local ports to pods, over their restarts and rollouts.",
     ),
     "rules": (
         "svcdoctor.cli.rules",
@@ -106,6 +111,9 @@ def program_name() -> str:
 def main() -> None:
     """Runs the command line and ends the process with its exit code (see docs/architecture.md)."""
     name = program_name()
+    for stream, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, stream) is None:  # the shell closed it (>&-)
+            setattr(sys, stream, Path(os.devnull).open(mode))  # noqa: SIM115 (for as long as the process)
     try:
         first = sys.argv[1].partition("=")[0] if len(sys.argv) > 1 else ""
         if first in _KUBECTL_FLAGS:
@@ -134,6 +142,8 @@ def _run(name: str) -> None:
             # Everything has been cleaned up by now; a request under way on a thread is not waited for.
             sys.stdout.flush()
             os._exit(INTERRUPTED)
+        if isinstance(e.__context__, BrokenPipeError):
+            raise e.__context__ from None
         sys.stdout.flush()  # a full disk shows here, where it can still be said
         raise
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -60,10 +60,12 @@ def evaluate(
             help="The node's rules: iptables-save, ip6tables-save, nft -j list ruleset, ipset save, "
             "ipvsadm -Sn; may be repeated.",
             show_default=False,
+            readable=False,  # reading it says better what is wrong
         ),
     ] = None,
     addr: Annotated[
-        Path | None, typer.Option("--addr", help="The node's addresses: ip -j addr.", show_default=False)
+        Path | None,
+        typer.Option("--addr", help="The node's addresses: ip -j addr.", show_default=False, readable=False),
     ] = None,
     route: Annotated[
         list[Path] | None,
@@ -71,6 +73,7 @@ def evaluate(
             "--route",
             help="The node's routes: ip -j route, ip -j -6 route; may be repeated.",
             show_default=False,
+            readable=False,
         ),
     ] = None,
     node_ip: Annotated[
@@ -114,18 +117,14 @@ def evaluate(
         raise SvcdoctorError("name the node's rules: --rules FILE (iptables-save or nft -j list ruleset)")
     if (batch is None) == (not packet):
         raise SvcdoctorError("name one packet (SRC DST:PORT) or --batch FILE")
+    if batch == "-" and Path("-") in rules:
+        raise SvcdoctorError("--rules - and --batch - cannot both read standard input")
     asked = _asked(packet) if packet else None
     node = read_node(rules, addr, route or [], node_ip or [])
     if asked is None:
         write = sys.stdout.buffer.write
-        try:
-            with nullcontext(sys.stdin.buffer) if batch == "-" else Path(batch or "").open("rb") as lines:
-                for line in answers(node, lines):
-                    write(line)
-        except OSError as e:
-            if isinstance(e, BrokenPipeError):
-                raise
-            raise SvcdoctorError(f"{batch}: {e.strerror}") from None
+        for line in answers(node, _lines(batch or "")):
+            write(line)
         sys.stdout.buffer.flush()
         return
     source, target, protocol, port = asked
@@ -141,6 +140,15 @@ def evaluate(
         print(as_text(found, packet or []), end="")
     if any(o["verdict"] == "unknown" for o in found["outcomes"]):
         raise typer.Exit(3)
+
+
+def _lines(batch: str) -> Iterator[bytes]:
+    """The lines of ``--batch``. Raises SvcdoctorError."""
+    try:
+        with nullcontext(sys.stdin.buffer) if batch == "-" else Path(batch).open("rb") as lines:
+            yield from lines
+    except OSError as e:
+        raise SvcdoctorError(f"{batch}: {e.strerror}") from None
 
 
 def _asked(words: list[str]) -> tuple[str, str, str, int | None]:
@@ -216,9 +224,11 @@ def audit(
     """
     from svcdoctor.checks.audit import audit as compare
     from svcdoctor.checks.audit import exit_code
+    from svcdoctor.cli.spread import spread
 
     held, namespace = _held(connection, snapshot, node_facts, node or [])
-    answer = compare(held, _chosen(held, services or [], namespace, all_namespaces), _nodes(held, node or []))
+    chosen = _chosen(held, services or [], namespace, all_namespaces)
+    answer = compare(held, chosen, _nodes(held, node or []), spread)
     _print_audit(answer, output, verbose)
     raise typer.Exit(exit_code(answer, str(fail_on)))
 

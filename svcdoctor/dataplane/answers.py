@@ -111,5 +111,5 @@ def answers(node: Node, lines: Iterable[bytes]) -> Iterator[bytes]:
             question = decoder.decode(line)
             identity = question.id
             yield encode(answer(node, question)) + b"\n"
-        except (msgspec.DecodeError, SvcdoctorError) as e:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, SvcdoctorError) as e:
             yield encode({"id": identity, "error": f"line {number}: {e}"}) + b"\n"

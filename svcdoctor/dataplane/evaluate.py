@@ -33,7 +33,7 @@ from svcdoctor.dataplane.language import (
     Rule,
     Test,
 )
-from svcdoctor.dataplane.packet import DNATTED, INVALID, UNTRACKED, Packet
+from svcdoctor.dataplane.packet import DNATTED, INVALID, UNTRACKED, Packet, WatchedPacket
 
 ACCEPTED, TRANSLATED, POLICY, DROPPED, REJECTED, UNKNOWN = range(6)
 # How the packet left the chain (TRANSLATED: accepted by a NAT action; POLICY: no rule decided, the policy
@@ -104,7 +104,8 @@ class _Walk:
                 rule = rules[at]
                 at += 1
                 unknown: bool | str = True
-                for test in rule.tests:
+                tests = rule.tests if packet.passed is None else _watched(packet, rule.tests)
+                for test in tests:
                     answer = test(packet)
                     if answer is True:
                         continue
@@ -114,6 +115,8 @@ class _Walk:
                 else:
                     shape = rule.shape
                     if shape == NOTHING:
+                        continue
+                    if unknown is not True and _fails(rule.actions, packet):
                         continue
                     self.steps += 1
                     missed = packet.trail
@@ -197,14 +200,20 @@ class _Walk:
                     self.work.append((after, other))
                     packet.probability *= argument
             elif op is Op.WHEN:
-                answer = holds(argument, packet)
+                answer = holds(argument if packet.passed is None else _watched(packet, argument), packet)
                 if answer is False:
                     return after
                 if answer is not True:
+                    if _fails(actions[position + 1 :], packet):
+                        return after
                     self.endings.append((UNKNOWN, packet, str(answer)))
                     return None
             elif op is Op.CHOOSE:
-                self._choose(argument(packet), actions[position + 1 :], after, packet, missed)
+                if packet.passed is None:
+                    choices = argument(packet)
+                else:
+                    choices = cast("WatchedPacket", packet).watch(argument, packet)
+                self._choose(choices, actions[position + 1 :], after, packet, missed)
                 return None
             elif op is Op.RETURN:
                 if after[2] is None:
@@ -233,13 +242,29 @@ class _Walk:
             self.endings.append((UNKNOWN, packet, choices))
             return
         going_on = []
-        for probability, actions in choices:
-            branch = packet.copy()
+        last = len(choices) - 1
+        for position, (probability, actions) in enumerate(choices):
+            branch = packet if position == last else packet.copy()
             branch.probability *= probability
             place = self.act(actions + rest, after, branch, missed)
             if place is not None:
                 going_on.append((place, branch))
         self.work.extend(reversed(going_on))
+
+
+def _fails(actions: Sequence[Action], packet: Packet) -> bool:
+    """Whether tests that come before anything is changed do not hold, whatever the tests before them say."""
+    for op, argument in actions:
+        if op is Op.WHEN:
+            if holds(argument if packet.passed is None else _watched(packet, argument), packet) is False:
+                return True
+        elif op is not Op.CHANCE:
+            return False
+    return False
+
+
+def _watched(packet: Packet, tests: Sequence[Test]) -> Sequence[Test]:
+    return cast("WatchedPacket", packet).watched(tests)
 
 
 def _return_to(back: Frame, packet: Packet) -> Place:

@@ -20,10 +20,12 @@ IPVS: net/netfilter/ipvs/ip_vs_core.c (ip_vs_ops4).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
+
+import msgspec
 
 from svcdoctor.dataplane.evaluate import DROPPED, POLICY, REJECTED, TRANSLATED, run
 from svcdoctor.dataplane.language import HOOKS, BaseChain, Op, Rule, Ruleset, Trail
@@ -33,6 +35,7 @@ from svcdoctor.dataplane.packet import (
     RELATED,
     SNATTED,
     UNTRACKED,
+    Answered,
     Packet,
     Passed,
     WatchedPacket,
@@ -40,6 +43,7 @@ from svcdoctor.dataplane.packet import (
 from svcdoctor.dataplane.routing import LOOPBACK4, LOOPBACK6, Decision, Router, Way
 
 CONNTRACK = -200
+KEPT = 1_000  # ways that a node remembers
 SCOUTS = 8  # packets that may go ahead in vain before no more are sent
 IPVS = {"input": 98, "output": -98}
 NAT_PRIORITY = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
@@ -55,8 +59,7 @@ class Fate(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):  # one for each endpoint: a dataclass takes four times as long
     """One way that a packet can go. ``reason`` says how it was dropped or rejected, or what is not known."""
 
     fate: Fate
@@ -67,12 +70,7 @@ class Outcome:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The rules that the packet passed through, in order. The last one decided, if a rule did."""
-        found = []
-        trail = self.packet.trail
-        while trail is not None:
-            rule, trail = trail
-            found.append(rule)
-        return tuple(reversed(found))
+        return tuple(_backwards(self.packet.trail))[::-1]
 
     @property
     def translated(self) -> bool:
@@ -111,39 +109,42 @@ class _Stage:
 class _Way:
     """What one packet met at its last hooks, for all that differ in destination, probability and trail only.
 
-    ``trail`` is the one that it came with, ``passed`` are the indexes of chains that it was looked up in.
+    ``outcomes`` come with the rules that were met on this way, ``passed`` are the indexes of chains that the
+    packet was looked up in, ``answers`` what tests of its destination said. ``original`` is whether the destination
+    before NAT was read as well.
     """
 
-    outcomes: tuple[Outcome, ...]
-    trail: Trail
+    outcomes: tuple[tuple[Outcome, tuple[Rule, ...]], ...]
     passed: tuple[Passed, ...]
+    answers: tuple[Answered, ...]
+    original: bool
 
     def holds_for(self, packet: Packet) -> bool:
-        """Whether the indexes have the same rules for this packet."""
-        return all(
-            (packet.dst if packet.dst in by_address else None) == address
-            and (packet.dport if packet.dport in by_port else None) == port
-            for by_address, by_port, address, port in self.passed
-        )
+        """Whether the indexes have the same rules for this packet, and the tests the same answers."""
+        dst, dport = packet.dst, packet.dport
+        for by_address, by_port, address, port in self.passed:
+            if (dst if dst in by_address else None) != address or (
+                dport if dport in by_port else None
+            ) != port:
+                return False
+        for test, then, answer in self.answers:
+            then.dst, then.dport = dst, dport
+            if test(then) != answer:
+                return False
+        return True
 
-    def followed_by(self, packet: Packet, route: Decision) -> list[Outcome]:
-        """The same outcomes for this packet, which leaves by its own route."""
-        found = []
-        for outcome in self.outcomes:
-            model, new = outcome.packet, packet.copy()
+    def follow(self, live: Packet, route: Decision, ended: list[Outcome]) -> None:
+        """Lead this packet, which leaves by its own route, to the same outcomes; they are added to ``ended``."""
+        last = len(self.outcomes) - 1
+        for position, (outcome, met) in enumerate(self.outcomes):
+            model, new = outcome.packet, live if position == last else live.copy()
             new.src, new.sport, new.oif, new.mark = model.src, model.sport, model.oif, model.mark
             new.ct, new.ctmark, new.ctstatus, new.state = model.ct, model.ctmark, model.ctstatus, model.state
             new.masquerade, new.snat, new.remembered = model.masquerade, model.snat, model.remembered
-            met = []
-            trail = model.trail
-            while trail is not None and trail is not self.trail:
-                rule, trail = trail
-                met.append(rule)
-            for rule in reversed(met):
+            for rule in met:
                 new.trail = (rule, new.trail)
             way = route if outcome.fate is Fate.FORWARDED else outcome.route
-            found.append(Outcome(outcome.fate, new, outcome.reason, way))
-        return found
+            ended.append(Outcome(outcome.fate, new, outcome.reason, way))
 
 
 class Node:
@@ -164,6 +165,7 @@ class Node:
         self.router = router
         self.ipvs = ipvs
         self._scouts = SCOUTS
+        self._ways: dict[tuple[object, ...], _Way] = {}  # those that hang on no one request
         self.bases = tuple(base for ruleset in self.rulesets for base in ruleset.base_chains())
         self._stages = {(family, hook): self._of_hook(family, hook) for family in (4, 6) for hook in HOOKS}
 
@@ -261,14 +263,31 @@ class Node:
                     source = self.router.own_address(live.family, route.oif, live.dst)
                 marks = (live.ct, live.mark, live.ctmark, live.ctstatus, live.remembered)
                 key = (live.src, live.sport, marks, route.oif, route.gateway, source)
-                way = ways[key] if key in ways else ways.setdefault(key, self._scout(live, route, hooks))
+                if key not in ways:
+                    ways[key] = self._way(live, route, hooks, key)
+                way = ways[key]
             if way is not None and way.holds_for(live):
-                ended += way.followed_by(live, route)
+                way.follow(live, route, ended)
                 continue
             passing = [live]
             for hook in hooks:
                 passing = [q for p in passing for q in self._hook(hook, p, ended, route=route)]
             ended += [Outcome(Fate.FORWARDED, leaving, route=route) for leaving in passing]
+
+    def _way(
+        self, live: Packet, route: Decision, hooks: tuple[str, ...], key: tuple[object, ...]
+    ) -> _Way | None:
+        """The way of a packet that went here earlier, or the one that this finds by going ahead."""
+        request = (hooks, live.family, live.proto, live.iif, live.local, live.state, live.redirected)
+        found = self._ways.get((request, key))
+        if found is not None and found.holds_for(live):
+            return found
+        found = self._scout(live, route, hooks)
+        if found is not None and not found.original:
+            if len(self._ways) >= KEPT:
+                self._ways.clear()
+            self._ways[request, key] = found
+        return found
 
     def _scout(self, live: Packet, route: Decision, hooks: tuple[str, ...]) -> _Way | None:
         """What a packet meets at the hooks; ``None`` where that may hang on its destination."""
@@ -281,7 +300,9 @@ class Node:
             self._scouts -= 1
             return None
         found = [*ended, *(Outcome(Fate.FORWARDED, p) for p in passing)]
-        return _Way(tuple(found), live.trail, tuple(first.passed or ()))
+        before = sum(1 for _ in _backwards(live.trail))
+        outcomes = tuple((o, o.rules[before:]) for o in found)
+        return _Way(outcomes, tuple(first.passed or ()), tuple(first.answers), first.asked_original)
 
     def _hook(
         self,
@@ -407,6 +428,13 @@ class Node:
                 packet.ctstatus |= SNATTED
             if own is not None:
                 packet.src = own
+
+
+def _backwards(trail: Trail) -> Iterator[Rule]:
+    """The rules of a trail, the last one first."""
+    while trail is not None:
+        rule, trail = trail
+        yield rule
 
 
 def _filter(base: BaseChain, packet: Packet, ended: list[Outcome]) -> list[Packet]:

@@ -15,7 +15,9 @@ from svcdoctor.dataplane.nftables import NftablesRules, is_iptables
 from svcdoctor.dataplane.packet import address_text
 from svcdoctor.dataplane.routing import Decision
 from svcdoctor.dataplane.tablerouter import TableRouter
+from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.nodefacts import Dump, NodeFacts
+from svcdoctor.node.conntrack import Entry, read_conntrack
 from svcdoctor.node.ipsets import read_ipsets
 from svcdoctor.node.iptablessave import IptablesSave, read_iptables_save
 from svcdoctor.node.ipvs import read_ipvs
@@ -36,6 +38,7 @@ NFT = "nft.json"
 IPVS_DUMPS = ("ipvsadm.txt", "ipvsadm-Ln.txt")
 SERVICE_TABLES = ("ip kube-proxy", "ip6 kube-proxy")
 METRICS = "kube-proxy-metrics.txt"
+CONNTRACK = ("conntrack.txt", "conntrack-6.txt", "proc-net-nf_conntrack.txt")
 _SETS_MARK = re.compile(
     r"(?:--set-x?mark|--or-mark|mark set (?:meta )?(?:mark )?(?:\||or)?) ?(0x[0-9a-fA-F]+|\d+)"
 )
@@ -96,12 +99,14 @@ class Host:
         if dump is not None:
             read = read_nft_json(dump.data, dump.where)
             # iptables-save describes its own tables, and better.
-            saved = {save.family for save in self._saves if save.backend == "iptables-nft"}
-            left_out = [
-                name
-                for name, table in read.tables.items()
-                if is_iptables(table) and {"ip": 4, "ip6": 6}[table.family] in saved
-            ]
+            saved = {
+                f"{'ip6' if save.family == 6 else 'ip'} {name}"
+                for save in self._saves
+                if save.backend == "iptables-nft"
+                for name in save.tables
+                if name not in save.incomplete
+            }
+            left_out = [name for name, table in read.tables.items() if name in saved and is_iptables(table)]
             found.append(NftablesRules(read, self.router, left_out))
         return tuple(found)
 
@@ -112,12 +117,26 @@ class Host:
             return frozenset({4, 6})
         return frozenset(save.family for save in self._saves)
 
+    @cached_property
+    def damage(self) -> str:
+        """What is wrong with a dump of rules, addresses or routes; empty where all can be read."""
+        try:
+            _ = self.rulesets
+        except SvcdoctorError as e:
+            return e.message
+        return ""
+
     @property
     def unknown(self) -> str:
         """Why the node's rules are not known; empty where they are."""
         if not self.families:
             missing = (self.facts.missing.get(name) for name in (NFT, *SAVES))
             return next((why for why in missing if why), "no dump of its rules was collected")
+        incomplete = sorted({name for save in self._saves for name in save.incomplete})
+        if self._dump(NFT) is None and incomplete:
+            return f"iptables-save leaves out chains of {', '.join(incomplete)} that nft made; {NFT} is needed"
+        if self.facts.addresses is None:
+            return self.facts.missing.get("ip-addr.json", "its addresses are not known (ip -j addr)")
         mode = self.facts.proxy.mode if self.facts.proxy is not None else ""
         if self._dump(NFT) is None and mode == "nftables":
             return self.facts.missing.get(
@@ -200,19 +219,23 @@ class Host:
         found = []
         for ruleset in self.rulesets:
             for table in ruleset.tables():
+                if table in SERVICE_TABLES:
+                    continue
                 for name in ruleset.chains(table):
-                    chain = ruleset.chain(table, name)
-                    if (
-                        chain is None
-                        or len(chain) > SCANNED
-                        or name.startswith("KUBE-")
-                        or table in SERVICE_TABLES
-                    ):
+                    chain = ruleset.chain(table, name) if not name.startswith("KUBE-") else None
+                    if chain is None or len(chain) > SCANNED:
                         continue
                     for rule in chain.rules():
                         if any(op is Op.CHANGE for op, _ in rule.actions) and sets_mark(rule.text, bits):
                             found.append(str(rule))
         return tuple(found)
+
+    def conntrack(self) -> Iterator[Entry]:
+        """The connections that the node tracks, read anew each time."""
+        for name in CONNTRACK:
+            dump = self._dump(name)
+            if dump is not None:
+                yield from read_conntrack(dump.data, dump.where)
 
     @cached_property
     def proxy_metrics(self) -> Mapping[str, float]:
@@ -245,22 +268,34 @@ class Hosts:
         self.names = tuple(name for name, f in facts.items() if any(n in f.raw for n in (*SAVES, NFT)))
 
     def host(self, name: str) -> Host | None:
-        """A node whose rules were collected."""
+        """A node whose rules were collected, and can be read."""
         if name not in self.names:
             return None
         found = self._hosts.get(name)
         if found is None:
             found = self._hosts[name] = Host(self._facts[name])
-        return found
+        return None if found.damage else found
+
+    def forget(self, name: str) -> None:
+        """Drop what was made of a node's dumps; it is made again when it is asked for."""
+        self._hosts.pop(name, None)
 
     def node(self, name: str | None) -> Node | None:
         host = self.host(name) if name is not None else None
         return host.node if host is not None else None
 
+    @property
+    def damaged(self) -> dict[str, str]:
+        """What is wrong with the dumps of nodes that were asked for, by node."""
+        return {name: host.damage for name, host in self._hosts.items() if host.damage}
+
     def why(self, name: str) -> str:
         """Why a node's rules are not known."""
         facts = self._facts.get(name)
-        return Host(facts).unknown if facts is not None else "its rules were not collected"
+        if facts is None:
+            return "its rules were not collected"
+        host = self._hosts.get(name) or Host(facts)
+        return host.damage or host.unknown
 
     def astray(self, route: Decision | None, home: str | None) -> bool:
         """Whether a packet for the pods of node ``home`` takes a default route although the nodes have routes of

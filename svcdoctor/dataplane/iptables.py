@@ -33,19 +33,22 @@ class IptablesChain(Chain):
 
     __slots__ = ("_scanned", "_scans")
 
-    raws: RuleLines
-
-    def __init__(self, table: str, name: str, dialect: IptablesDialect, lines: RuleLines, where: str) -> None:
+    def __init__(
+        self, table: str, name: str, dialect: IptablesDialect, lines: Sequence[bytes], where: str
+    ) -> None:
         super().__init__(table, name, dialect, lines, where)
         self._scanned: bool | None = None
         self._scans: dict[tuple[int, int, int | None], tuple[Rule, ...]] = {}
 
     def looked_up(self, packet: Packet) -> tuple[Rule, ...]:
+        # An index by ports leaves out those that an unknown port might be.
+        portless = packet.destination[1] is None and packet.proto in WITH_PORTS
+        lines = self.raws
+        if not isinstance(lines, RuleLines):
+            return self.rules() if portless else super().looked_up(packet)
         if self._scanned is None:
-            self._scanned = len(self.raws) >= SCANNED or self._has_many_without_destination()
-        if self._scanned or (packet.destination[1] is None and packet.proto in WITH_PORTS):
-            return self._scan(packet)  # an index by ports leaves out those that an unknown port might be
-        return super().looked_up(packet)
+            self._scanned = len(lines) >= SCANNED or self._has_many_without_destination()
+        return self._scan(lines, packet) if self._scanned or portless else super().looked_up(packet)
 
     def _has_many_without_destination(self) -> bool:
         if len(self.raws) < max(LONG, MANY):
@@ -53,14 +56,14 @@ class IptablesChain(Chain):
         self._index()
         return len(self._wild) >= MANY
 
-    def _scan(self, packet: Packet) -> tuple[Rule, ...]:
+    def _scan(self, lines: RuleLines, packet: Packet) -> tuple[Rule, ...]:
         """The rules that do not name another source, destination or port. Linear in the chain's text."""
         key = packet.src, packet.dst, packet.dport
         found = self._scans.get(key)
         if found is None:
             if len(self._scans) >= MANY:
                 self._scans.clear()
-            found = tuple(self.rule(index + 1) for index in self.raws.without(elsewhere(packet)))
+            found = tuple(self.rule(index + 1) for index in lines.without(elsewhere(packet)))
             self._scans[key] = found
         return found
 
@@ -72,7 +75,7 @@ class IptablesRules:
         self.where = save.where
         self.backend = save.backend
         self.family = save.family
-        self._tables = save.tables
+        self._tables = {name: table for name, table in save.tables.items() if name not in save.incomplete}
         self._dialect = IptablesDialect(
             Scope(save.family, surroundings), Called(self.chain, self.reached_from)
         )

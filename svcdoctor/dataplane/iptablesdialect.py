@@ -22,6 +22,7 @@ from svcdoctor.dataplane.iptableswords import RuleWords, Section, rule_words
 from svcdoctor.dataplane.language import Action, Chain, Op, Rule, Test
 
 _BEGINNING = re.compile(rb"(?:\[(\d+):\d+\] )?-A \S+ ?")
+LONGEST = 1 << 16  # bytes of a rule; iptables writes none that is longer
 _EFFECTIVE = frozenset(Op) - {Op.CHANCE, Op.WHEN}
 
 
@@ -42,7 +43,7 @@ class IptablesDialect:
     def text(self, raw: bytes) -> str:
         """The rule as iptables-save writes it, without counters and without ``-A CHAIN``."""
         beginning = _BEGINNING.match(raw)
-        return raw[beginning.end() if beginning else 0 :].decode("utf-8", "backslashreplace").strip()
+        return raw[beginning.end() if beginning else 0 : LONGEST].decode("utf-8", "backslashreplace").strip()
 
     def packets(self, raw: bytes) -> int | None:
         beginning = _BEGINNING.match(raw)
@@ -52,6 +53,9 @@ class IptablesDialect:
         return demanded(raw, self.scope.family)
 
     def translate(self, chain: Chain, number: int, raw: bytes) -> Rule:
+        if len(raw) > LONGEST:
+            why = f"rule {number} of {chain.table} {chain.name} is longer than any that iptables writes"
+            return Rule(chain, number, raw, (), ((Op.UNKNOWN, why),))
         plain = quickly(chain, number, raw, self.scope.family, self.called.chain)
         if plain is not None:
             return plain

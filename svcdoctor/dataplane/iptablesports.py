@@ -31,6 +31,8 @@ def port_range(text: str, separator: str = ":") -> tuple[int, int]:
     high = (int(last) if last else _LARGEST) if colon else low
     if not 0 <= low <= _LARGEST or not 0 <= high <= _LARGEST:
         raise ValueError(f"{text} is no port")
+    if low > high and separator == ":":
+        raise ValueError(f"{text} ends before it begins")
     return low, high
 
 

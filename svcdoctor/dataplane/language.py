@@ -72,8 +72,9 @@ class Rule:
         self.raw = raw
         self.tests = tuple(tests)
         self.actions = tuple(actions)
-        self.leads_on = all(op in LEADING for op, _ in self.actions)  # it only says which rule comes next
         self.shape, self.to = _shape(self.actions)
+        # Whether it only says which rule comes next.
+        self.leads_on = self.shape in (NOTHING, JUMPS, MAY_JUMP) or all(op in LEADING for op, _ in self.actions)
 
     @property
     def text(self) -> str:
@@ -158,36 +159,43 @@ class Chain:
         self.dialect = dialect
         self.raws = raws
         self.where = where
-        self._rules: dict[int, Rule] = {}
-        self._kept: dict[tuple[int | None, int | None], tuple[Rule, ...]] = {}
-        self._whole: tuple[Rule, ...] | None = None  # of a chain that is short enough to walk
-        self._by_address: dict[int, list[int]] | None = None
-        self._by_port: dict[int, list[int]] = {}
-        self._wild: list[int] = []
+        self._rules: dict[int, Rule] | None = None  # those that were asked for, of a long chain
+        self._whole: tuple[Rule, ...] | None = None  # once all were asked for
+        self._by_address: dict[int, list[int]] | None = None  # until a packet was looked up
+        self._by_port: dict[int, list[int]]
+        self._wild: list[int]
+        self._kept: dict[tuple[int | None, int | None], tuple[Rule, ...]]
 
     def __len__(self) -> int:
         return len(self.raws)
 
     def rule(self, number: int) -> Rule:
         """The rule with this number, counted from 1."""
+        if self._whole is not None:
+            return self._whole[number - 1]
+        if self._rules is None:
+            self._rules = {}
         found = self._rules.get(number)
         if found is None:
-            found = self.dialect.translate(self, number, self.raws[number - 1])
-            self._rules[number] = found
+            found = self._rules[number] = self.dialect.translate(self, number, self.raws[number - 1])
         return found
 
     def rules(self) -> tuple[Rule, ...]:
         """Every rule in order."""
-        return tuple(self.rule(n) for n in range(1, len(self.raws) + 1))
+        if self._whole is None:
+            held, translate = self._rules or {}, self.dialect.translate
+            self._whole = tuple(
+                [held.get(n) or translate(self, n, raw) for n, raw in enumerate(self.raws, 1)]
+            )
+            self._rules = None
+        return self._whole
 
     def for_packet(self, packet: Packet) -> tuple[Rule, ...]:
         """The rules that this packet could match, in order. Constant time once a destination was seen."""
-        if self._whole is not None:
-            return self._whole
-        if len(self.raws) < LONG:
-            self._whole = self.rules()
-            return self._whole
-        return self.looked_up(packet)
+        whole = self._whole
+        if whole is not None and len(whole) < LONG:
+            return whole
+        return self.rules() if len(self.raws) < LONG else self.looked_up(packet)
 
     def looked_up(self, packet: Packet) -> tuple[Rule, ...]:
         """The rules of a long chain that this packet could match."""
@@ -219,7 +227,9 @@ class Chain:
 
     def _index(self) -> dict[int, list[int]]:
         by_address: dict[int, list[int]] = {}
-        by_port, wild, key = self._by_port, self._wild, self.dialect.key
+        by_port: dict[int, list[int]] = {}
+        wild: list[int] = []
+        key = self.dialect.key
         for number, raw in enumerate(self.raws, 1):
             address, port = key(raw)
             if address is not None:
@@ -228,7 +238,7 @@ class Chain:
                 by_port.setdefault(port, []).append(number)
             else:
                 wild.append(number)
-        self._by_address = by_address
+        self._by_address, self._by_port, self._wild, self._kept = by_address, by_port, wild, {}
         return by_address
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import islice, product
+from itertools import islice, pairwise, product
 from typing import Any, Final
 
 import msgspec
@@ -61,11 +61,15 @@ class _Singles(dict[Any, Any]):
         return pattern
 
 
+KEPT = 50_000  # values whose element is remembered
+
+
 class Elements:
     """What one set or map holds. Raises Unmodelled for elements that cannot be read."""
 
     __slots__ = (
         "_exact",
+        "_known",
         "_lows",
         "_prefixes",
         "_rest",
@@ -81,6 +85,7 @@ class Elements:
         self.kinds = kinds = types if isinstance(types, tuple) else (types,)
         self.default: Any = MISSING  # of the element * that catches all
         self._written: dict[Any, Any] = {}
+        self._known: dict[tuple[Single, ...], Any] = {}  # what was found among the written
         self._exact: dict[Any, Any] = {}
         self._spans: list[tuple[int, int, Any]] = []
         self._prefixes: dict[tuple[int, ...], dict[tuple[Any, ...], Any]] = {}
@@ -90,6 +95,8 @@ class Elements:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):
             raise Unmodelled("an element that is not as nft writes them") from None
         self._spans.sort(key=lambda span: span[0])
+        if any(low <= before for (_, before, _), (low, _, _) in pairwise(self._spans)):
+            raise Unmodelled("intervals that overlap")
         self._lows = [low for low, _, _ in self._spans]
 
     @classmethod
@@ -166,6 +173,8 @@ class Elements:
     def find(self, value: Single | tuple[Single, ...]) -> Any:
         """The element's data, MISSING, or, as Vague, why that cannot be said."""
         parts = value if isinstance(value, tuple) else (value,)
+        if parts in self._known:
+            return self._known[parts]
         if any(isinstance(part, Vague) for part in parts):
             return self._search(parts)
         if self._written:
@@ -187,12 +196,16 @@ class Elements:
         return self.default if found is MISSING else found
 
     def _find_written(self, parts: tuple[Single, ...]) -> Any:
+        found = MISSING
         for texts in product(*map(_writings, parts, self.kinds)):
             key = f'{{"concat":[{",".join(texts)}]}}' if self.concatenated else texts[0]
             found = self._written.get(key.encode(), MISSING)
             if found is not MISSING:
-                return found
-        return MISSING
+                break
+        if len(self._known) >= KEPT:
+            self._known.clear()
+        self._known[parts] = found
+        return found
 
     def _search(
         self, parts: tuple[Single, ...], among: Iterable[tuple[tuple[Pattern, ...], Any]] | None = None

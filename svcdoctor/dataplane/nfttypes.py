@@ -69,6 +69,8 @@ class DataType:
         if isinstance(written, int):
             if self.words:
                 raise Unmodelled(f"{self.name} number {written} is not modelled")
+            if self.name == "inet_service" and not 0 <= written < 65536:
+                raise Unmodelled(f"{written} is no port")
             return written
         if isinstance(written, str):
             if self.words:
@@ -105,8 +107,10 @@ class DataType:
                 low = (1 << self.bits - int(prefix["len"])) - 1
                 return Span(address & ~low, address | low)
             if "range" in written:
-                low, high = written["range"]
-                return Span(self._number(low), self._number(high))
+                low, high = map(self._number, written["range"])
+                if low > high:
+                    raise Unmodelled(f"a range of {self.name} that ends before it begins")
+                return Span(low, high)
         if self.words and isinstance(written, str) and written.endswith("*"):
             if written.endswith("\\*"):
                 return written[:-2] + "*"

@@ -7,10 +7,13 @@ reason instead of a bool.
 
 from __future__ import annotations
 
+from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from svcdoctor.dataplane.language import Trail
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "icmpv6": 58}
@@ -33,6 +36,8 @@ SEEN_REPLY, ASSURED, CONFIRMED, SNATTED, DNATTED = 2, 4, 8, 16, 32
 
 # An index of a long chain, by address and by port, and the keys that a packet had in it.
 Passed: TypeAlias = "tuple[dict[int, list[int]], dict[int, list[int]], int | None, int | None]"
+# What read a packet's destination, the packet as it was then, and the answer.
+Answered: TypeAlias = "tuple[Callable[[Packet], Any], Packet, Any]"
 
 
 class Packet:
@@ -143,21 +148,39 @@ class Packet:
 
 
 class WatchedPacket(Packet):
-    """A packet that notes whether anything asked for its destination.
+    """A packet that notes what hangs on its destination.
 
-    Where nothing did, every packet that differs in it alone meets the same. Indexes of chains do not count as
-    asking: they are noted in ``passed``, with the keys that they had for this packet.
+    ``passed`` are the indexes of chains that it was looked up in, ``answers`` are the tests of rules that read the
+    destination. ``asked`` is whether anything else did: where nothing did, every packet that differs in the
+    destination alone, and is found alike in the indexes and answered alike by the tests, meets the same.
+    ``asked_original`` is whether the destination before NAT was read: if not, packets may differ in that too.
     """
 
-    __slots__ = ("_dport", "_dst", "asked")
+    __slots__ = ("_dport", "_dst", "_original_dport", "_original_dst", "answers", "asked", "asked_original")
 
     def __init__(self, of: Packet) -> None:
         for name in _COPIED:
             setattr(self, name, getattr(of, name))
-        self._dst = of.dst
-        self._dport = of.dport
+        self._dst, self._dport = of.dst, of.dport
+        self._original_dst, self._original_dport = of.original_dst, of.original_dport
         self.passed = []
-        self.asked = False
+        self.answers: list[Answered] = []
+        self.asked = self.asked_original = False
+
+    def watched(self, tests: Sequence[Callable[[Packet], Any]]) -> Sequence[Callable[[Packet], Any]]:
+        """The same functions of a packet; those that read the destination are noted with their answer."""
+        return [partial(self.watch, test) for test in tests]
+
+    def watch(self, test: Callable[[Packet], Any], packet: Packet) -> Any:
+        """What ``test`` says of this packet, noted where it reads the destination."""
+        before, self.asked = self.asked, False
+        answer = test(packet)
+        if self.asked:
+            original = self.asked_original
+            self.answers.append((test, Packet.copy(self), answer))
+            self.asked_original = original
+        self.asked = before
+        return answer
 
     @property
     def dst(self) -> int:  # type: ignore[override]
@@ -170,6 +193,16 @@ class WatchedPacket(Packet):
         return self._dport
 
     @property
+    def original_dst(self) -> int:  # type: ignore[override]
+        self.asked_original = True
+        return self._original_dst
+
+    @property
+    def original_dport(self) -> int | None:  # type: ignore[override]
+        self.asked_original = True
+        return self._original_dport
+
+    @property
     def destination(self) -> tuple[int, int | None]:
         return self._dst, self._dport
 
@@ -178,7 +211,8 @@ class WatchedPacket(Packet):
         return super().copy()
 
 
-_COPIED = tuple(n for n in Packet.__slots__ if n not in ("dst", "dport", "passed"))
+_WATCHED = ("dst", "dport", "original_dst", "original_dport", "passed")
+_COPIED = tuple(name for name in Packet.__slots__ if name not in _WATCHED)
 
 
 def packet(

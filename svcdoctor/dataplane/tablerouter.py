@@ -26,7 +26,7 @@ from svcdoctor.node.sysctls import Sysctls, read_sysctls
 
 ROUTES = {4: ("ip-route.json", "ip-route.txt"), 6: ("ip-6-route.json", "ip-6-route.txt")}
 RULES = {4: ("ip-rule.json", "ip-rule.txt"), 6: ("ip-6-rule.json", "ip-6-rule.txt")}
-LINKS = ("ip-addr.json", "ip-link.json")
+LINKS = ("ip-addr.json", "ip-link.json", "bridge-link.json")
 BRIDGES = ("bridge", "bridge_slave")
 
 
@@ -42,10 +42,7 @@ class TableRouter:
             if dump is not None and dump.data:
                 for link in read_links(dump.data, dump.where):
                     held = self.links.get(link.name)
-                    kind, master = (held.kind, held.master) if held is not None else ("", "")
-                    self.links[link.name] = Link(
-                        link.name, link.up, link.kind or kind, link.master or master, link.addresses
-                    )
+                    self.links[link.name] = link.beside(held) if held is not None else link
         own: set[tuple[int, int]] = {(ip.version, int(ip)) for ip in map(ip_address, addresses)}
         own |= {(a.family, a.ip) for link in self.links.values() for a in link.addresses}
         self.addresses = frozenset(own)
@@ -325,6 +322,29 @@ class TableRouter:
         link = self.links.get(name)
         return (link is not None and link.kind == "bridge") or any(
             other.master == name and other.kind in ("", "veth") for other in self.links.values()
+        )
+
+    def refusing_bridge(self, family: int, address: int) -> str | None:
+        """The bridge that does not take a packet back to the pod at ``address`` which sent it to its own Service.
+
+        Where bridged packets meet the rules, a destination that they translate to the same bridge is not routed but
+        bridged on, and a port without hairpin does not send out what came in by it. Which port a pod is behind the
+        dumps do not tell, so all of the bridge's must be like that. Of a promiscuous bridge nothing is said: the node
+        gets such packets too, and kernels differ in what becomes of them.
+        """
+        name = self.shared_bridge(family, address, address)
+        if name is None or self.links[name].promiscuous or self.bridge_calls_netfilter(family) is not True:
+            return None
+        ports = self.pod_ports(name)
+        return name if ports and all(p.hairpin is False for p in ports) else None
+
+    def pod_ports(self, bridge: str) -> tuple[Link, ...]:
+        """The ports of a bridge that pods are behind: its veths."""
+        return tuple(
+            link
+            for link in self.links.values()
+            if link.master == bridge
+            and (link.kind == "veth" or (not link.kind and link.name.startswith("veth")))
         )
 
     def bridge_calls_netfilter(self, family: int) -> bool | None:

@@ -6,6 +6,7 @@ Bytes in, values out. A dump that is not what its name says raises SvcdoctorErro
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from typing import Any
 
 import msgspec
@@ -29,7 +30,7 @@ def proxy_settings(data: bytes, where: str) -> ProxySettings:
     """kube-proxy's configuration as its ``/configz`` endpoint tells it."""
     try:
         whole = msgspec.json.decode(data)
-    except msgspec.DecodeError as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise SvcdoctorError(f"{where}: not kube-proxy's configz: {e}") from None
     config = whole.get("kubeproxy.config.k8s.io", whole) if isinstance(whole, dict) else None
     if not isinstance(config, dict) or config.get("kind") != "KubeProxyConfiguration":
@@ -57,14 +58,28 @@ def settings_from_config(config: dict[str, Any]) -> ProxySettings:
     )
 
 
+class _Address(msgspec.Struct, frozen=True):
+    local: str = ""
+    prefixlen: int = 0
+
+
+class _Link(msgspec.Struct, frozen=True):
+    ifname: str = ""
+    addr_info: list[_Address] | None = None
+
+
+_LINKS = msgspec.json.Decoder(list[_Link])
+
+
 def addresses(data: bytes, where: str) -> tuple[str, ...]:
     """Every address of the node from ``ip -j addr``, loopback and link-local included."""
     try:
-        links = msgspec.json.decode(data)
-        found = [a["local"] for link in links for a in link.get("addr_info") or () if "local" in a]
-    except (msgspec.DecodeError, TypeError, KeyError, AttributeError) as e:
+        found = [a for link in _LINKS.decode(data) for a in link.addr_info or () if a.local]
+        for address in found:
+            ip_network(f"{address.local}/{address.prefixlen}", strict=False)
+    except (msgspec.DecodeError, ValueError, RecursionError) as e:
         raise SvcdoctorError(f"{where}: not the output of ip -j addr: {e}") from None
-    return tuple(dict.fromkeys(c for a in found if (c := canonical_or_none(str(a))) is not None))
+    return tuple(dict.fromkeys(c for a in found if (c := canonical_or_none(a.local)) is not None))
 
 
 _SS = re.compile(

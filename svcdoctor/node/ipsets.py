@@ -11,6 +11,7 @@ from ipaddress import ip_address, ip_network
 from typing import TypeAlias
 
 from svcdoctor.model.errors import SvcdoctorError
+from svcdoctor.node.lines import numbered
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132, "udplite": 136, "icmp": 1, "icmpv6": 58}
 FIELDS = frozenset({"ip", "net", "port"})
@@ -112,10 +113,8 @@ def _port(word: str, bare: bool) -> tuple[int, int]:
 def read_ipsets(data: bytes, where: str) -> Mapping[str, IpSet]:
     """The sets by name. Raises SvcdoctorError naming the line."""
     found: dict[str, IpSet] = {}
-    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
+    for number, line in numbered(data, where, "ipset save"):
         words = line.split()
-        if not words:
-            continue
         try:
             if words[0] == "create":
                 family = 6 if "inet6" in words else 4
@@ -123,6 +122,8 @@ def read_ipsets(data: bytes, where: str) -> Mapping[str, IpSet]:
             elif words[0] == "add":
                 held = found[words[1]]
                 if held.method == "list":
+                    if found[words[2]].method == "list":
+                        raise ValueError("no list has lists")
                     held.members.append(found[words[2]])
                 elif FIELDS.issuperset(held.fields):
                     held.add(words[2], "nomatch" in words[3:])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from svcdoctor.model.errors import SvcdoctorError
+from svcdoctor.node.lines import numbered
 
 PROTOCOLS = {"-t": 6, "-u": 17, "TCP": 6, "UDP": 17, "SCTP": 132, "--tcp-service": 6, "--udp-service": 17}
 PROTOCOLS |= {"--sctp-service": 132}
@@ -42,10 +43,8 @@ class VirtualServer:
 def read_ipvs(data: bytes, where: str) -> tuple[VirtualServer, ...]:
     """The virtual servers with their real ones. Raises SvcdoctorError naming the line."""
     found: list[VirtualServer] = []
-    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
-        if not line.strip() or line.startswith(
-            ("IP Virtual Server", "Prot LocalAddress", "  -> RemoteAddress")
-        ):
+    for number, line in numbered(data, where, "ipvsadm -Sn"):
+        if line.startswith(("IP Virtual Server", "Prot LocalAddress", "  -> RemoteAddress")):
             continue
         try:
             words = line.split()

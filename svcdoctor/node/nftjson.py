@@ -7,6 +7,7 @@ asked for: ``msgspec.Raw`` is a view into the dump. The format is that of libnft
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import msgspec
 from msgspec import Raw
@@ -36,7 +37,7 @@ class NftChain(msgspec.Struct, frozen=True, gc=False):
     type: str | None = None
     hook: str | None = None
     prio: int = 0
-    policy: str = "accept"
+    policy: Literal["accept", "drop"] = "accept"
 
 
 class NftSet(msgspec.Struct, frozen=True, gc=False):
@@ -159,9 +160,13 @@ def read_nft_json(data: bytes, where: str) -> NftDump:
             rules.append(rule)
         elif entry.chain is not None:
             head = entry.chain
-            table(head.family, head.table).chains[head.name] = head
+            chains = table(head.family, head.table).chains
+            if chains.setdefault(head.name, head) is not head:
+                raise _twice(where, f"chain {head.name}", head.family, head.table)
         elif (kept := entry.map or entry.set) is not None:
-            table(kept.family, kept.table).sets[kept.name] = kept
+            sets = table(kept.family, kept.table).sets
+            if sets.setdefault(kept.name, kept) is not kept:
+                raise _twice(where, f"set {kept.name}", kept.family, kept.table)
         elif entry.table is not None:
             named = entry.table
             table(named.family, named.name).dormant = "dormant" in named.flags
@@ -174,6 +179,12 @@ def read_nft_json(data: bytes, where: str) -> NftDump:
     if other and not tables:
         raise SvcdoctorError(f"{where}: JSON of nft, but no list of a ruleset; write it with: {COMMAND}")
     return NftDump(where, tables)
+
+
+def _twice(where: str, what: str, family: str, table: str) -> SvcdoctorError:
+    return SvcdoctorError(
+        f"{where}: {what} of table {family} {table} is listed twice; write it with: {COMMAND}"
+    )
 
 
 def _refused(data: bytes, where: str, error: Exception) -> SvcdoctorError:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from svcdoctor.model.errors import SvcdoctorError
+from svcdoctor.node.lines import numbered
 
 _LINE = re.compile(r"^(\d+):\s+(.*)$")
 TABLES = {"255": "local", "254": "main", "253": "default"}
@@ -48,12 +49,11 @@ def read_rules(data: bytes, where: str, family: int) -> tuple[RouteRule, ...]:
             KeyError,
             ValueError,
             AttributeError,
+            RecursionError,
         ) as e:
             raise SvcdoctorError(f"{where}: not the output of ip -j rule ({e})") from None
     else:
-        for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
-            if not line.strip():
-                continue
+        for number, line in numbered(data, where, "ip rule"):
             match = _LINE.match(line.strip())
             if match is None:
                 raise SvcdoctorError(f"{where} line {number}: not a rule of ip rule: {line.strip()[:80]!r}")

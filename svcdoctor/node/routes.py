@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from svcdoctor.model.errors import SvcdoctorError
+from svcdoctor.node.lines import numbered
 
 KINDS = frozenset(
     {
@@ -56,14 +57,12 @@ def read_routes(data: bytes, where: str, family: int) -> tuple[Route, ...]:
         try:
             entries = msgspec.json.decode(data)
             return tuple(r for e in entries for r in _of_json(e, family))
-        except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
             raise SvcdoctorError(f"{where}: not the output of ip -j route: {e}") from None
         except (TypeError, KeyError, ValueError, AttributeError) as e:
             raise SvcdoctorError(f"{where}: not the output of ip -j route ({e})") from None
     found: list[Route] = []
-    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
-        if not line.strip():
-            continue
+    for number, line in numbered(data, where, "ip route"):
         try:
             found += _of_text(line, family, found)
         except (ValueError, IndexError):
@@ -96,12 +95,15 @@ def _of_json(entry: dict[str, Any], family: int) -> Iterator[Route]:
     flags = entry.get("flags") or ()
     hops = entry.get("nexthops") or [entry]
     for hop in hops:
+        dev = hop.get("dev")
+        if not isinstance(dev, str | None):
+            raise TypeError("dev")
         via = hop.get("gateway") or (hop.get("via") or {}).get("host")
         yield Route(
             family,
             network,
             prefix,
-            hop.get("dev"),
+            dev,
             _gateway(via, family),
             str(entry.get("type", "unicast")),
             int(ip_address(source)) if source else None,

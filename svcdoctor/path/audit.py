@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import TypeAlias
 
 from svcdoctor.dataplane.evaluate import TRANSLATED, run
 from svcdoctor.dataplane.hooks import Fate, Node, Outcome
@@ -21,7 +22,10 @@ from svcdoctor.dataplane.packet import NEW, PROTOCOLS, Packet, address_text, end
 from svcdoctor.model.trace import ClientKind, EntryKind, Result, SourceSeen
 from svcdoctor.path.deliver import Decided, Source, answers_node_ports, decide
 from svcdoctor.path.deliver import Packet as Asked
+from svcdoctor.path.endpoints import Endpoint
 from svcdoctor.path.world import Frontend, World
+
+Number: TypeAlias = "tuple[int, int]"  # an endpoint's address and port
 
 # Where kube-proxy's rules for Services begin: iptables' and nftables' chain.
 SENDING = frozenset({Op.DNAT, Op.CHOOSE})
@@ -71,7 +75,7 @@ class Unanswered:
 class _Reached:
     """What the rules do with one packet."""
 
-    endpoints: dict[tuple[str, int], Outcome] = field(default_factory=dict)
+    endpoints: dict[Number, Outcome] = field(default_factory=dict)
     rejected: list[Outcome] = field(default_factory=list)
     dropped: list[Outcome] = field(default_factory=list)
     untouched: list[Outcome] = field(default_factory=list)
@@ -90,13 +94,13 @@ class _Differ:
         code: str,
         problem: str,
         outcomes: list[Outcome],
-        endpoints: list[tuple[str, int]] | None = None,
+        endpoints: list[str] | None = None,
     ) -> Difference:
         rules = outcomes[0].rules if outcomes else ()
-        texts = tuple(_text(e) for e in endpoints or ())
         while endpoints and rules and not SENDING.intersection(op for op, _ in rules[-1].actions):
             rules = rules[:-1]  # what comes after the choice of the endpoint does not decide it
-        return Difference(code, self.place, (self.client,), problem, tuple(map(str, rules)), texts)
+        texts = tuple(map(str, rules))
+        return Difference(code, self.place, (self.client,), problem, texts, tuple(endpoints or ()))
 
 
 def places(world: World, name: str, node: Node) -> Iterator[Place]:
@@ -123,6 +127,10 @@ class Auditor:
         self.world = world
         self.name = name
         self.node = node
+        self._numbers: dict[str, int] = {}  # of addresses
+        self._entrances = {family: world.entry_interface(name, family) for family in (4, 6)}
+        own = sorted(world.primary_addresses.get(name, ()))
+        self._own = {f: next((a for a in own if (":" in a) == (f == 6)), None) for f in (4, 6)}
         self._entry: dict[int, list[Chain]] = {4: [], 6: []}  # by family
         for ruleset in node.rulesets:
             for table, chain_name in ENTRY_CHAINS:
@@ -168,14 +176,7 @@ class Auditor:
         pod = self.world.asking_pod(self.name, family, place.frontend)
         if pod is not None:
             yield "pod", Source(ClientKind.POD, pod, self.name)
-        own = next(
-            (
-                a
-                for a in sorted(self.world.primary_addresses.get(self.name, ()))
-                if (":" in a) == (family == 6)
-            ),
-            None,
-        )
+        own = self._own[family]
         if own is not None:
             yield "node", Source(ClientKind.NODE, own, self.name)
 
@@ -190,21 +191,20 @@ class Auditor:
                 reached.rejected.append(outcome)
             elif outcome.translated:
                 live = outcome.packet
-                reached.endpoints.setdefault((address_text(live.family, live.dst), live.dport or 0), outcome)
+                reached.endpoints.setdefault((live.dst, live.dport or 0), outcome)
             else:
                 reached.untouched.append(outcome)
         return reached
 
     def _sent(self, place: Place, source: Source) -> list[Outcome]:
-        target = int(ip_address(place.address))
-        origin = int(ip_address(source.ip or ""))
+        target = self._address(place.address)
+        origin = self._address(source.ip or "")
         family = 6 if ":" in place.address else 4
         packet = Packet(family, PROTOCOLS[place.frontend.port.protocol.lower()], origin, target, place.port)
         if source.kind is ClientKind.NODE:
             return self.node.send(packet)
         outside = source.kind is ClientKind.EXTERNAL
-        entry = self.world.entry_interface(self.name, family) if outside else None
-        packet.iif = entry or self.node.router.interface_from(family, origin)
+        packet.iif = (self._entrances[family] if outside else None) or self.node.router.interface_from(family, origin)
         return self.node.receive(packet)
 
     # --- the comparison
@@ -214,7 +214,7 @@ class Auditor:
     ) -> Iterator[Difference | Unanswered]:
         if expected.ended is not None and expected.ended.result is Result.UNKNOWN:
             return
-        wanted = {(e.ip, e.port) for e in expected.endpoints}
+        wanted = {self._number(e) for e in expected.endpoints}
         reached = self._reached(place, source)
         for outcome in reached.unknown[:1]:
             rule = f" ({outcome.rules[-1]})" if outcome.rules else ""
@@ -223,34 +223,28 @@ class Auditor:
         differ = _Differ(place, client)
         if reached.unknown:
             return
-        stale, known = self._strangers(place, set(reached.endpoints) - wanted)
+        family = 6 if ":" in place.address else 4
+        stale, known = self._strangers(place, family, reached.endpoints.keys() - wanted)
         if stale:
             outcomes = [reached.endpoints[e] for e in stale]
-            yield differ(
-                "RUL004",
-                f"{self.name} sends to {_listed(stale)}, which the API does not list",
-                outcomes,
-                stale,
-            )
+            texts = _texts(family, stale)
+            problem = f"{self.name} sends to {_listed(texts)}, which the API does not list"
+            yield differ("RUL004", problem, outcomes, texts)
         if known:
             outcomes = [reached.endpoints[e] for e in known]
-            yield differ(
-                "RUL002",
-                f"{self.name} sends to {_listed(known)}, which is not to be used here"
-                f" ({_policy(expected)}): its rules are older than the objects",
-                outcomes,
-                known,
+            texts = _texts(family, known)
+            problem = (
+                f"{self.name} sends to {_listed(texts)}, which is not to be used here"
+                f" ({_policy(expected)}): its rules are older than the objects"
             )
+            yield differ("RUL002", problem, outcomes, texts)
         if wanted:
             yield from self._of_ended(place, client, reached, differ)
-            missing = sorted(wanted - set(reached.endpoints)) if reached.endpoints else []
+            missing = sorted(wanted - reached.endpoints.keys()) if reached.endpoints else []
             if missing and not (stale or reached.dropped or reached.rejected):
-                yield differ(
-                    "RUL003",
-                    f"{self.name} does not send to {_listed(missing)}",
-                    list(reached.endpoints.values()),
-                    missing,
-                )
+                texts = _texts(family, missing)
+                problem = f"{self.name} does not send to {_listed(texts)}"
+                yield differ("RUL003", problem, list(reached.endpoints.values()), texts)
             yield from self._of_masquerading(client, expected, reached, differ)
         elif (
             reached.untouched
@@ -270,7 +264,7 @@ class Auditor:
             yield self._missing(place, client, reached.untouched or unknown_port)
         if unknown_port:
             return
-        lost = [o for (ip, _), o in reached.endpoints.items() if self._lost(ip, o)]
+        lost = [o for o in reached.endpoints.values() if self._lost(o)]
         if lost:
             pods = sorted({self._home(address_text(o.packet.family, o.packet.dst)) or "?" for o in lost})
             problem = f"{self.name} has no route to the pods of {', '.join(pods)}: it sends them to its default gateway"
@@ -311,10 +305,13 @@ class Auditor:
         pods = self.world.snapshot.pods_by_ip.get(ip, ())
         return next((p.spec.node_name for p in pods if p.spec.node_name), None)
 
-    def _lost(self, ip: str, outcome: Outcome) -> bool:
+    def _lost(self, outcome: Outcome) -> bool:
         """Whether the packet is for a pod of another node and leaves by a route that does not lead there."""
+        if outcome.route is None or outcome.route.prefix != 0:
+            return False
+        ip = address_text(outcome.packet.family, outcome.packet.dst)
         home = self._home(ip)
-        if home in (None, self.name) or ip in self.world.snapshot.nodes_by_ip or outcome.route is None:
+        if home in (None, self.name) or ip in self.world.snapshot.nodes_by_ip:
             return False
         gateway = outcome.route.gateway
         if gateway is not None:
@@ -349,17 +346,23 @@ class Auditor:
         base = BaseChain(chain, "prerouting", 0, "nat", frozenset({seen.family}), "")
         return any(how == TRANSLATED for how, _, _ in run(base, packet))
 
-    def _strangers(
-        self, place: Place, extra: set[tuple[str, int]]
-    ) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    def _strangers(self, place: Place, family: int, extra: set[Number]) -> tuple[list[Number], list[Number]]:
         """Endpoints that are reached and should not be: those that are gone, and those that still exist."""
         if not extra:
             return [], []
-        family = 6 if ":" in place.address else 4
-        alive = {
-            (e.ip, e.port) for e in self.world.endpoints(place.frontend.service, place.frontend.port, family)
-        }
+        alive = set(
+            map(self._number, self.world.endpoints(place.frontend.service, place.frontend.port, family))
+        )
         return sorted(extra - alive), sorted(extra & alive)
+
+    def _number(self, endpoint: Endpoint) -> Number:
+        return self._address(endpoint.ip), endpoint.port
+
+    def _address(self, ip: str) -> int:
+        number = self._numbers.get(ip)
+        if number is None:
+            number = self._numbers[ip] = int(ip_address(ip))
+        return number
 
     def _of_masquerading(
         self, client: str, expected: Decided, reached: _Reached, differ: _Differ
@@ -367,16 +370,18 @@ class Auditor:
         """Whether the application sees the address that the settings promise."""
         if client == "node" or expected.masquerade is SourceSeen.UNKNOWN:
             return
+        promised = expected.masquerade is SourceSeen.NODE
         wrong = []
-        for (ip, _), outcome in reached.endpoints.items():
-            if ip not in self.world.snapshot.pods_by_ip or ip in self.world.snapshot.nodes_by_ip:
+        for outcome in reached.endpoints.values():
+            live = outcome.packet
+            if (live.masquerade or live.snat is not None) is promised:
                 continue
-            masqueraded = outcome.packet.masquerade or outcome.packet.snat is not None
-            if masqueraded != (expected.masquerade is SourceSeen.NODE):
+            ip = address_text(live.family, live.dst)
+            if ip in self.world.snapshot.pods_by_ip and ip not in self.world.snapshot.nodes_by_ip:
                 wrong.append(outcome)
         if not wrong:
             return
-        if expected.masquerade is SourceSeen.NODE:
+        if promised:
             yield differ(
                 "RUL022",
                 f"{self.name} does not masquerade: the answer of an endpoint on another node goes past it",
@@ -400,13 +405,12 @@ def _for_no_port(outcome: Outcome) -> bool:
     return bool(outcome.rules) and outcome.rules[-1].chain.name == "cluster-ips-check"
 
 
-def _text(endpoint: tuple[str, int]) -> str:
-    ip, port = endpoint
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+def _texts(family: int, endpoints: list[Number]) -> list[str]:
+    return [endpoint_text(family, ip, port) for ip, port in endpoints]
 
 
-def _listed(endpoints: list[tuple[str, int]]) -> str:
-    shown = ", ".join(_text(e) for e in endpoints[:4])
+def _listed(endpoints: list[str]) -> str:
+    shown = ", ".join(endpoints[:4])
     return shown if len(endpoints) <= 4 else f"{shown} and {len(endpoints) - 4} more"
 
 

@@ -6,6 +6,7 @@ from outside enters. A line that is no question is answered with an ``error``, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -23,6 +24,7 @@ from svcdoctor.path.world import World
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 MAX_LINE = 65536
+_ADDRESS = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):([0-9]{1,5})")
 
 
 class Question(msgspec.Struct, rename={"from_": "from"}):
@@ -64,7 +66,7 @@ def answers(snapshot: Snapshot, lines: Iterable[bytes], namespace: str = "defaul
             delivery = deliver(world, packet)
             if world.hosts.names:
                 delivery = by_rules(world, placed(world, packet, delivery), delivery) or delivery
-        except (msgspec.DecodeError, SvcdoctorError) as e:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, SvcdoctorError) as e:
             yield encode({"id": identity, "error": f"line {number}: {e}"}) + b"\n"
             continue
         answer = {
@@ -78,8 +80,9 @@ def answers(snapshot: Snapshot, lines: Iterable[bytes], namespace: str = "defaul
 
 def parse_address(text: str) -> tuple[str, int]:
     """``10.0.0.1:80`` or ``[fd00::1]:80``. Raises SvcdoctorError."""
-    host, colon, port = text.rpartition(":")
-    ip = canonical_or_none(host.strip("[]")) if colon and (":" not in host or host.startswith("[")) else None
-    if ip is None or not port.isdecimal() or not 0 < int(port) < 65536:
+    found = _ADDRESS.fullmatch(text)
+    ip = canonical_or_none(found[1] or found[2]) if found else None
+    port = int(found[3]) if found else 0
+    if ip is None or not 0 < port < 65536:
         raise SvcdoctorError(f"{text!r} is no address with a port, such as 10.96.0.1:80 or [fd00::1]:80")
-    return ip, int(port)
+    return ip, port

@@ -182,6 +182,8 @@ class _Follower:
         if packet.src == packet.dst and self.asked.source.kind is ClientKind.POD:
             pod = address_text(packet.family, packet.dst)
             return f"pod {pod} gets a packet from its own address, not masqueraded, and drops it", "RUL012"
+        if packet.dst == self.origin and self.asked.source.kind is ClientKind.POD and translator == name:
+            return self._turned_back(name, packet)
         if translator is None:
             return None
         home = self._home(packet.family, packet.src)
@@ -218,6 +220,18 @@ class _Follower:
         setting = f"net.bridge.bridge-nf-call-ip{'6' if packet.family == 6 else ''}tables"
         reason = f"the answer crosses bridge {bridge} of {name} untranslated: {setting} is 0"
         return reason, "NOD002"
+
+    def _turned_back(self, name: str, packet: Packet) -> tuple[str, str | None] | None:
+        """A pod that chose itself: the bridge must let the packet out by the port that it came in by."""
+        host = self.world.hosts.host(name)
+        bridge = host.router.refusing_bridge(packet.family, packet.dst) if host is not None else None
+        if bridge is None:
+            return None
+        pod = address_text(packet.family, packet.dst)
+        return (
+            f"{name}: pod {pod} chose itself, and bridge {bridge} sends nothing back (hairpin off)",
+            "RUL012",
+        )
 
     def _home(self, family: int, address: int) -> str | None:
         """The node that an address is on: its own, or its pod's."""

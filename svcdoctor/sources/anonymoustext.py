@@ -181,6 +181,10 @@ class Tokens:
 
 
 _FLOW_KEYS = frozenset(
-    {"src", "dst", "sport", "dport", "type", "code", "id", "mark", "use", "zone", "pid", "fd"}
+    {
+        *("src", "dst", "sport", "dport", "type", "code", "id", "mark", "use", "pid", "fd"),
+        *("zone", "zone-orig", "zone-reply", "packets", "bytes", "delta-time", "srckey", "dstkey"),
+        *("timeout", "stream_timeout", "helper", "secctx", "labels"),
+    }
 )
 _PROTOCOL_PORT = re.compile(r"(?:tcp|udp|sctp):\d+(?:-\d+)?")

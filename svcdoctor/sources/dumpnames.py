@@ -83,6 +83,8 @@ COLLECTED: tuple[Collected, ...] = (
     Collected("proc-net-tcp6.txt", _from("cat /proc/net/tcp6"), unless="ss-listen.txt"),
     Collected("proc-net-udp.txt", _from("cat /proc/net/udp"), unless="ss-listen.txt"),
     Collected("proc-net-udp6.txt", _from("cat /proc/net/udp6"), unless="ss-listen.txt"),
+    # Of both families.
+    Collected("proc-net-nf_conntrack.txt", _from("cat /proc/net/nf_conntrack"), unless="conntrack.txt"),
 )
 
 # Names that only dumps taken by hand have.

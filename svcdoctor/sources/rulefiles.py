@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from svcdoctor.dataplane.hooks import Node
 from svcdoctor.dataplane.hosts import Host
@@ -38,7 +40,7 @@ def read_node(
 
     for path in rules:
         dump = _read(path)
-        if not dump.data.strip():
+        if not dump.data or dump.data.isspace():
             raise SvcdoctorError(
                 f"{dump.where}: empty; give the output of iptables-save or nft -j list ruleset"
             )
@@ -51,21 +53,29 @@ def read_node(
     for path in routes:
         dump = _read(path)
         add(_route_kind(dump.data[:_HEAD]), dump)
-    node = Host(NodeFacts("node", addresses=tuple(dict.fromkeys(own)), raw=raw)).node
-    if node is None:
+    host = Host(NodeFacts("node", addresses=tuple(dict.fromkeys(own)), raw=raw))
+    if not host.families:
         raise SvcdoctorError("none of the files holds rules: give iptables-save or nft -j list ruleset")
-    return node
+    if host.node is None:
+        raise SvcdoctorError(f"{host.unknown}: --rules FILE (nft -j list ruleset)")
+    return host.node
 
 
 def _read(path: Path) -> Dump:
     try:
         if str(path) == "-":
-            return Dump("standard input", sys.stdin.buffer.read(MAX_FILE))
-        if path.stat().st_size > MAX_FILE:
-            raise SvcdoctorError(f"{path}: larger than {MAX_FILE >> 30} GiB")
-        return Dump(str(path), path.read_bytes())
+            return Dump("standard input", _whole(sys.stdin.buffer, "standard input"))
+        with path.open("rb") as file:
+            return Dump(str(path), _whole(file, str(path)))
     except OSError as e:
         raise SvcdoctorError(f"{path}: {e.strerror}") from None
+
+
+def _whole(file: BinaryIO, where: str) -> bytes:
+    """All that a file, a pipe or a device has. Raises SvcdoctorError where that is more than MAX_FILE bytes."""
+    if os.fstat(file.fileno()).st_size > MAX_FILE or len(data := file.read(MAX_FILE + 1)) > MAX_FILE:
+        raise SvcdoctorError(f"{where}: larger than {MAX_FILE >> 30} GiB")
+    return data
 
 
 def _address(text: str) -> str:

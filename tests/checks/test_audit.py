@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from svcdoctor.checks.audit import audit, exit_code
+from svcdoctor.checks.diagnose import answer_once
+from svcdoctor.model.facts import Kind
 from svcdoctor.model.nodefacts import Dump
+from svcdoctor.model.request import ObjectTarget, Request
 from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.model.trace import Verdict
 from svcdoctor.sources.archive import read_snapshot
@@ -210,3 +213,43 @@ def test_both_backends_populated_and_leftovers_are_found():
 def test_a_wrong_cluster_cidr_is_found():
     wrong = altered("iptables", "node2", "kube-proxy-configz.json", swapped("10.244.0.0/16", "10.99.0.0/16"))
     assert "node2" in found(audited(wrong, "web-clusterip"))["RUL022"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "dump", "where"),
+    [
+        ("iptables", "iptables-save-counters.txt", "line "),
+        ("iptables", "ip6tables-save.txt", "line "),
+        ("nftables", "nft.json", "unfinished at byte"),
+        ("nftables", "ip-route.json", "truncated"),
+    ],
+)
+def test_a_node_with_a_damaged_dump_is_unknown_and_the_others_are_not(mode, dump, where):
+    answer = audited(altered(mode, "node2", dump, lambda text: text[: len(text) * 2 // 3]))
+    assert {n.name: bool(n.unknown) for n in answer.nodes} == {"node1": False, "node2": True, "node3": False}
+    [damaged] = [n for n in answer.nodes if n.unknown]
+    assert damaged.unknown.startswith(f"node2/{dump}") and where in damaged.unknown
+    assert (answer.verdict, answer.findings, exit_code(answer, "error")) == (Verdict.UNKNOWN, (), 3)
+
+
+@pytest.mark.parametrize("mode", ["iptables", "nftables"])
+def test_a_trace_by_rules_that_cannot_be_read_is_no_success(mode):
+    dump = "iptables-save-counters.txt" if mode == "iptables" else "nft.json"
+    held = altered(mode, "node2", dump, lambda text: text[:40_000])
+    answer = answer_once(held, Request(ObjectTarget("Service", "np-cluster", "truth")), "truth")
+    assert answer.verdict is Verdict.UNKNOWN
+    assert [m.fact for m in answer.unknowns if m.required] == ["nodes/node2/rules"]
+
+
+def test_addresses_that_nobody_collected_are_the_apis():
+    """Without them no rule of nodePorts would match, and every one would seem to be missing."""
+    held = capture("iptables")
+    facts = {
+        name: node_facts(name, {d: dump for d, dump in f.raw.items() if d != "ip-addr.json"})
+        for name, f in held.node_facts.items()
+    }
+    bare = Snapshot({kind: held.of(kind) for kind in held.facts}, held.facts, facts)
+    answer = audited(bare)
+    assert (answer.verdict, answer.findings) == (Verdict.HEALTHY, ())
+    nobody = Snapshot({k: held.of(k) for k in held.facts if k != Kind.NODE}, {}, facts)
+    assert all("addresses" in n.unknown for n in audited(nobody).nodes)

@@ -5,7 +5,7 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from iptablesdump import asked, dump, endings, ruleset
+from iptablesdump import asked, dump, endings, rule, ruleset
 
 from svcdoctor.dataplane import iptables
 from svcdoctor.dataplane.evaluate import ACCEPTED, DROPPED, POLICY, UNKNOWN, holds
@@ -177,6 +177,18 @@ def test_no_rule_ends_in_a_traceback(sentences, family):
         for op, argument in rule.actions:
             if callable(argument):
                 assert argument(asked(family)) is not False, op
+
+
+def test_a_rule_that_nothing_writes_is_unknown_and_not_shown_whole():
+    rules = ruleset(dump("filter", "FORWARD -m comment --comment " + "x" * 10_000_000 + " -j ACCEPT"))
+    [(how, _, why)] = endings(rules, "filter", "forward", asked())
+    assert (how, why) == (UNKNOWN, "rule 1 of filter FORWARD is longer than any that iptables writes")
+    assert len(str(rules.chain("filter", "FORWARD").rule(1))) < 70_000
+
+
+@pytest.mark.parametrize("words", ["-p tcp -m tcp --dport 90:80", "-p tcp -m multiport --dports 1,90:80"])
+def test_a_range_of_ports_that_ends_before_it_begins_is_unknown(words):
+    assert "90:80 ends before it begins" in str(holds(rule(f"{words} -j DROP").tests, asked()))
 
 
 def test_a_ruleset_for_every_backend_and_family():

@@ -252,6 +252,15 @@ def test_netmap_that_several_hooks_call_is_not_known():
 
 
 @FAMILIES
+def test_a_chain_of_another_table_with_its_name_calls_no_netmap(family):
+    network = "10.9.0.0/16" if family == 4 else "fd09::/64"
+    nat = dump("nat", "PREROUTING -j A", f"A -j NETMAP --to {network}", family=family)
+    mangle = dump("mangle", "POSTROUTING -j A", family=family, chains=("A",))
+    [(how, _, _)] = endings(ruleset(nat + mangle), "nat", "prerouting", asked(family))
+    assert how == TRANSLATED
+
+
+@FAMILIES
 @pytest.mark.parametrize("words", ["NOTRACK", "CT --notrack"])
 def test_notrack(family, words):
     how, live, _ = one(f"-j {words}", asked(family, ct=INVALID), table="raw", hook="prerouting")

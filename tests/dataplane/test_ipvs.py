@@ -83,6 +83,12 @@ def test_what_is_no_virtual_server_is_left_alone():
     assert outcome.fate is Fate.LOCAL and not outcome.translated
 
 
+@pytest.mark.parametrize("dump", [SAVED, LISTED])
+def test_a_dump_that_ends_within_a_line_is_refused(dump):
+    with pytest.raises(SvcdoctorError, match=r"middle of a line|not a line of ipvsadm"):
+        read_ipvs(dump[:-1], "dump")
+
+
 @pytest.mark.parametrize("line", ["-a -t 10.0.0.1:80 -r x", "nonsense", "-A -z 1"])
 def test_a_line_that_is_none_is_named(line):
     with pytest.raises(SvcdoctorError, match="dump line 1: not a line of ipvsadm"):

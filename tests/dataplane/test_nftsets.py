@@ -57,6 +57,16 @@ def test_concatenations_with_intervals(elements, asked):
     assert isinstance(vague, Vague) if possible else vague is MISSING
 
 
+@pytest.mark.parametrize("last", ["10.0.0.9", "10.0.0.5"])
+def test_intervals_that_overlap_are_not_guessed(last):
+    wide, narrow = {"range": ["10.0.0.1", "10.0.0.30"]}, {"range": ["10.0.0.5", last]}
+    for elements in ([wide, narrow], [narrow, wide]):
+        with pytest.raises(Unmodelled, match="intervals that overlap"):
+            of("ipv4_addr", *elements)
+        with pytest.raises(Unmodelled, match="intervals that overlap"):
+            of("ipv4_addr", *([e, {"drop": None}] for e in elements), is_map=True)
+
+
 @given(st.lists(SMALL, max_size=12, unique=True), SMALL)
 def test_intervals_of_one_field(ends, asked):
     ends = sorted(ends)[: len(ends) // 2 * 2]
@@ -131,6 +141,8 @@ def test_blanks_between_the_elements_do_not_matter(numbers, spread):
         ("mark", ["none"]),
         (["mark", "inet_service"], [{"concat": [1]}]),
         (["mark", "inet_service"], [7]),
+        ("inet_service", [70000, {"range": [1, 2]}]),
+        ("inet_service", [{"range": [90, 80]}]),
     ],
 )
 def test_what_cannot_be_read_is_said(types, elements):

@@ -44,6 +44,20 @@ POD4, POD6 = "10.244.1.10", "fd00:244:1::10"
 DROPPED = Seen("dropped")
 
 FOUND = {
+    "a later test that does not hold decides, also behind a random number": (
+        table(
+            "inet one",
+            a=at(
+                NAT,
+                "prerouting",
+                -100,
+                "meta l4proto udp ct original proto-dst 80 numgen inc mod 3 != 1 udp dport vmap { 80 : drop, 1000-9000 : drop }",
+                "meta l4proto udp ct original proto-dst 80 numgen inc mod 3 != 1 udp dport 80-9000 drop",
+            ),
+        ),
+        came(OWN6, proto="icmp", family=6, dport=8081),
+        arrives(POD6, OWN6, dport=0, sport=0),
+    ),
     "of one priority the chain that was made last comes first": (
         table(
             "ip one",

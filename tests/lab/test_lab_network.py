@@ -33,6 +33,8 @@ def unusable():
         "iptables-nft-restore",
         "iptables-legacy-restore",
         "nft",
+        "bridge",
+        "conntrack",
         "kubectl",
         "curl",
     )
@@ -143,7 +145,7 @@ def test_a_fault_is_real_is_named_and_is_fixed(lab, code):
         return  # it does not hang on how rules are made
     lab("break", code)
     try:
-        words = ["trace", "svc/bq-api-service-1"]
+        words = ["trace", *ASKED.get(code, ["svc/bq-api-service-1"])]
         if code not in OBJECTS:
             words += ["--node-facts", "exec"]
             if code != "NOD008":  # it shows by the other nodes' routes
@@ -168,11 +170,68 @@ def test_a_fault_is_real_is_named_and_is_fixed(lab, code):
     assert who(lab.get(f"http://{NODES[1]}:31372/")) in PODS
 
 
+ASKED = {"RUL013": ["svc/kube-dns", "-n", "kube-system"]}
+
 # What a client meets at the broken node: curl's exit code.
 MEETS = dict.fromkeys(("OBJ002", "OBJ006", "OBJ009", "OBJ010", "OBJ013", "NOD010"), 7)
 MEETS |= dict.fromkeys(("RUL001", "RUL003", "RUL006", "RUL008", "RUL018"), 7)
 MEETS |= dict.fromkeys(("RUL009", "NOD001", "NOD003", "NOD005"), 28)
 SOMETIMES = ("RUL004", "NOD004", "NOD008")  # some endpoints, or where the pods' own packets are concerned
+
+
+def test_a_pod_that_its_bridge_does_not_send_back(lab):
+    pod = next(
+        p for p in lab.shell("kubectl", "get", "pods", "-o", "name").stdout.split() if p.endswith("tkxck")
+    )
+
+    def met():
+        """What the pod meets at its own Service: itself, others, or nobody (curl's exit code)."""
+        once = "curl -s -m 0.5 http://10.105.158.88:32111/ || echo $?"
+        done = lab.shell("sh", "-c", f"for i in $(seq 30); do {once}; done", where=pod)
+        return {who(line) if " " in line else int(line) for line in done.stdout.splitlines()}
+
+    words = ["trace", "svc/bq-api-service-1", "--from", pod, "--node-facts", "exec", "--node", NODE]
+    assert met() == PODS
+    assert lab.codes(*words) == (set(), "healthy", 0)
+    lab("break", "RUL012")
+    try:
+        assert met() == {28, *PODS - {"tkxck"}}
+        answer, ended = lab.answer(*words)
+        assert [(f["code"], f["severity"]) for f in answer["findings"]] == [("RUL012", "error")]
+        assert ended == 1
+        outcomes = [o for p in answer["paths"] for o in p["outcomes"]]
+        assert {o["result"] for o in outcomes if o.get("code") == "RUL012"} == {"dropped"}
+        assert lab.codes("rules", "audit", "-A", "--node-facts", "exec") == ({"RUL012"}, "degraded", 0)
+    finally:
+        lab("fix")
+    assert met() == PODS
+
+
+def test_a_tracked_udp_connection_to_nobody(lab):
+    """The client's questions from one port are lost, those from others are not; the finding's fix mends it."""
+    code = (
+        "import socket, sys; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('', int(sys.argv[1]))); "
+        "s.settimeout(1); s.sendto(bytes.fromhex('000101000001000000000000') + b'\\4kube\\0\\0\\1\\0\\1', "
+        "('10.96.0.10', 53)); print(len(s.recv(512)))"
+    )
+
+    def answered(port):
+        return lab.shell(sys.executable, "-c", code, str(port), where="pod/client").returncode == 0
+
+    words = ["svc/kube-dns", "-n", "kube-system", "--node-facts", "exec", "--node", NODE]
+    lab("break", "RUL013")
+    try:
+        assert (answered(5300), answered(5301)) == (False, True)
+        answer, _ = lab.answer("trace", *words)
+        [finding] = answer["findings"]
+        assert (finding["code"], finding["severity"], answer["verdict"]) == ("RUL013", "warning", "degraded")
+        command, _, where = finding["fix"].partition(" (on ")
+        assert where == f"{NODE})"
+        assert lab.shell(*command.split(), where=NODE).returncode == 0
+        assert answered(5300)
+        assert lab.codes("trace", *words) == (set(), "healthy", 0)
+    finally:
+        lab("fix")
 
 
 def test_after_all_faults_the_lab_is_healthy(lab):

@@ -13,7 +13,9 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 def block(title):
     """The shell lines under a heading."""
     section = README.split(f"## {title}\n")[1].split("\n## ")[0]
-    return [line for found in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in found.splitlines()]
+    return [
+        line for found in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in found.splitlines()
+    ]
 
 
 @pytest.fixture

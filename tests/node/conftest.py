@@ -46,3 +46,16 @@ def namespace():
     holder.kill()
     holder.wait()
     holder.stdout.close()
+
+
+@pytest.fixture
+def needs():
+    """``needs(program)`` skips the test where a program is not installed, but not in CI."""
+
+    def check(program):
+        if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
+            if os.environ.get("CI"):
+                pytest.fail(f"{program} is not installed")
+            pytest.skip(f"{program} is not installed")
+
+    return check

@@ -82,6 +82,18 @@ def test_a_set_holds_what_was_added(name, directions, packet, expected):
     assert holds(name, directions, **packet) is expected
 
 
+@pytest.mark.parametrize("end", [1, 4])
+def test_a_dump_that_ends_within_a_line_is_refused(end):
+    data = b"create s hash:ip,port family inet\nadd s 10.96.0.10,tcp:4430\n"[:-end]
+    with pytest.raises(SvcdoctorError, match=r"^dump line 2: the dump ends in the middle of a line"):
+        read_ipsets(data, "dump")
+
+
+def test_a_list_of_lists_is_refused():
+    with pytest.raises(SvcdoctorError, match=r"^dump line 2: not a line of ipset save: 'add l l'"):
+        read_ipsets(b"create l list:set size 8\nadd l l\n", "dump")
+
+
 def test_what_cannot_be_told_is_said():
     assert "not modelled" in holds("macs", "src")
     assert "not known" in holds("KUBE-NODE-PORT-TCP", "src")

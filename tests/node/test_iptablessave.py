@@ -150,17 +150,16 @@ def test_saves_of_both_backends_and_families_in_one_file():
 
 @pytest.mark.parametrize("ending", ["\r\n", " \n"])
 def test_what_terminals_and_editors_do_to_the_ends_of_lines(ending):
-    heads = "\n".join([NFT.strip(), "*nat", *HEADS.split("\n"), "-A INPUT -j A", "-A INPUT", "COMMIT"])
-    [save] = read(heads.replace("\n", ending) + ending)
+    [save] = read(nat("", "-A INPUT -j A", "-A INPUT").replace("\n", ending))
     assert len(save.tables["nat"].rules("INPUT")) == 2
 
 
 def test_the_last_newline_may_be_missing_after_commit():
-    assert list(read(NFT + "*nat\n" + HEADS + "COMMIT")[0].tables) == ["nat"]
+    assert list(read("*nat\n" + HEADS + "COMMIT")[0].tables) == ["nat"]
     assert list(read(nat()[:-1])[0].tables) == ["nat"]
 
 
-@pytest.mark.parametrize("text", ["", "\n", NFT, "# Warning: iptables-legacy tables present, use it"])
+@pytest.mark.parametrize("text", ["", "\n", "# Warning: iptables-legacy tables present, use it"])
 def test_a_dump_without_tables_has_no_saves(text):
     assert read(text) == []
 
@@ -179,6 +178,13 @@ MISTAKEN = [
     ),
     (b"", nat("-A INPUT -s 10.0.0.1/32 -j A", header=SIX), 5, "IPv4 address in table nat"),
     (b"", nat("-A INPUT -j A") + nat("-A INPUT -j B"), 9, "a second table nat"),
+    (b"", NFT, 1, "# Completed on"),
+    (b"", NFT + "*nat\n" + HEADS + "COMMIT\n", 5, "without the line '# Completed on'"),
+    (b"", nat() + NFT, 7, "without the line '# Completed on' "),
+    (b"", nat()[:-7], 6, "without the line '# Completed on'  "),
+    (b"", nat(heads=":INPUT QUEUE [0:0]\n"), 3, "':INPUT QUEUE [0:0]' is no rule"),
+    (b"", nat("-A OUTPUT -j DROP"), 2, "table nat has rules, but no line with the policy of OUTPUT"),
+    (b"", nat(heads=HEADS + ":INPUT ACCEPT [0:0]\n"), 2, "table nat has two lines with the policy of INPUT"),
     (b"", NFT + "*nobody\n:INPUT ACCEPT [0:0]\n" + DONE, 2, "no table 'nobody'"),
     (b"", nat("-I INPUT -j A"), 5, "'-I INPUT -j A' is no rule"),
     (b"", nat("Ünsinn " + "x" * 500), 5, "is no rule"),
@@ -203,12 +209,37 @@ def test_what_is_no_dump_is_named(data, text, line, what):
         read(data + text.encode())
     message = raised.value.message
     assert message.startswith(f"save.txt line {line}: ")
-    assert what in message
+    assert what.strip() in message
     assert "\n" not in message
     assert message.isprintable()
     assert len(message) < 300
     assert "iptables-save" in message or "file of its own" in message or "ip6tables-save" in message
     assert raised.value.exit_code == 2
+
+
+def test_a_signed_dump_cut_anywhere_is_refused_or_says_the_same():
+    """Behind the line '# Completed on' of a table it is what iptables-save -t writes; nowhere else is a part a dump."""
+    whole = nat("-A INPUT -s 10.0.0.1/32 -j DROP") + nat("-A PREROUTING -j X").replace("*nat", "*filter")
+    ends = {i + 1 for i in range(len(whole)) if whole[: i + 1].endswith(("2026\n", "2026"))}
+    for end in range(1, len(whole) + 1):
+        try:
+            saves = read(whole[:end])
+        except SvcdoctorError:
+            continue
+        if not saves:
+            assert whole[:end] in NFT
+            continue
+        [save] = saves
+        assert any(end - 1 <= e <= end for e in ends)
+        assert set(save.tables) == ({"nat"} if end < len(whole) - 1 else {"nat", "filter"})
+
+
+def test_tables_with_chains_that_iptables_save_leaves_out():
+    said = "# Table `filter' contains incompatible base-chains, use 'nft' tool to list them.\n"
+    [save] = read(said + nat() + "# Table `mangle' is incompatible, use 'nft' tool.\n")
+    assert save.incomplete == {"filter", "mangle"}
+    [save] = read(nat())
+    assert save.incomplete == frozenset()
 
 
 ENTRIES = [NFT, SIX, LEGACY, "*nat\n", "*filter\n", HEADS, ":X - [0:0]\n", "COMMIT\n", "#\n", "\n", "\r\n"]

@@ -48,6 +48,21 @@ def test_a_dump_is_read():
     assert [tables[name].dormant for name in tables] == [False, True, False]
 
 
+@pytest.mark.parametrize("name", ["chain", "set", "map"])
+def test_what_is_listed_twice_is_refused(name):
+    twice = [*ENTRIES, *(e for e in ENTRIES if name in e)]
+    with pytest.raises(
+        SvcdoctorError, match=r"^nft\.json: (chain|set) \w+ of table ip shop is listed twice; "
+    ):
+        read_nft_json(json.dumps({"nftables": twice}).encode(), "nft.json")
+
+
+def test_a_policy_that_there_is_not_is_refused():
+    chain = {"chain": {**HEAD, "type": "filter", "hook": "input", "prio": 0, "policy": "reject"}}
+    with pytest.raises(SvcdoctorError, match=r"^nft\.json: .*'reject'.*policy"):
+        read_nft_json(json.dumps({"nftables": [chain]}).encode(), "nft.json")
+
+
 def test_no_rules_at_all_are_a_ruleset():
     assert read_nft_json(b'{"nftables": [{"metainfo": {"version": "1.0.6"}}]}', "nft.json").tables == {}
 

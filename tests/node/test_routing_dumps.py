@@ -13,6 +13,7 @@ from svcdoctor.dataplane.routing import Way
 from svcdoctor.dataplane.tablerouter import TableRouter
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.nodefacts import Dump
+from svcdoctor.node.facts import addresses
 from svcdoctor.node.links import read_links
 from svcdoctor.node.routerules import read_rules
 from svcdoctor.node.routes import RoutingTable, read_routes
@@ -234,6 +235,43 @@ def test_garbage_is_one_error_that_names_the_dump(read, data):
         read(data)
     except SvcdoctorError as e:
         assert "dump" in e.message and "\n" not in e.message
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b"[" + b'{"a":' * 100_000, b"[\xff]"])
+@pytest.mark.parametrize(
+    "read", [addresses, lambda d, w: read_routes(d, w, 4), lambda d, w: read_rules(d, w, 4)]
+)
+def test_what_is_nested_too_deep_is_one_error(read, data):
+    with pytest.raises(SvcdoctorError, match=r"^dump: not the output of ip -j"):
+        read(data, "dump")
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        {"ifname": {}, "addr_info": []},
+        {"ifname": "eth0", "addr_info": [{"local": "10.0.0.1", "prefixlen": 33}]},
+        {"ifname": "eth0", "addr_info": [{"local": "fd00::1", "prefixlen": -1}]},
+        {"ifname": "eth0", "addr_info": [{"local": "nobody", "prefixlen": 8}]},
+    ],
+)
+def test_addresses_that_cannot_be_are_refused(link):
+    with pytest.raises(SvcdoctorError, match=r"^dump: not the output of ip -j addr"):
+        addresses(json.dumps([{}, link]).encode(), "dump")
+
+
+def test_a_route_by_no_interface_is_refused():
+    with pytest.raises(SvcdoctorError, match=r"^dump: not the output of ip -j route"):
+        read_routes(b'[{"dst": "default", "dev": ["eth0"]}]', "dump", 4)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_dump_that_ends_within_a_line_is_refused(family):
+    text = b"default via 10.0.0.12" if family == 4 else b"default via fd00::12"
+    with pytest.raises(SvcdoctorError, match=r"^dump line 1: the dump ends in the middle of a line"):
+        read_routes(text, "dump", family)
+    with pytest.raises(SvcdoctorError, match=r"^dump line 1: the dump ends in the middle of a line"):
+        read_rules(b"100: from all lookup 10", "dump", family)
 
 
 def test_a_line_that_is_no_route_is_named():

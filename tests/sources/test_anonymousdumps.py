@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from svcdoctor.node.conntrack import read_conntrack
 from svcdoctor.sources.addressmap import AddressMap
 from svcdoctor.sources.anonymousconfig import anonymous_corefile
 from svcdoctor.sources.anonymousdumps import anonymous_dump
@@ -89,6 +90,32 @@ def test_no_kind_of_dump_leaks(name: str) -> None:
 )
 def test_what_is_not_understood_is_left_out(name: str, data: bytes) -> None:
     assert anonymous_dump(name, data, tokens_of()) is None
+
+
+def test_tracked_connections_are_still_read() -> None:
+    ends = "src=10.9.8.7 dst=10.96.0.10 sport=1 dport=2{} src=fd00::9 dst=10.9.8.7 sport=3 dport=1"
+    dump = (
+        f"ipv4     2 udp      17 {ends.format(' zone-orig=5 [UNREPLIED]')} [OFFLOAD] mark=7 secctx=acme:s0 zone=3 "
+        "delta-time=9 [start=Sat Nov 21 07:24:06 2026] [stop=Sat Nov 21 07:24:07 2026] use=1 labels=acme\n"
+        f"gre      47 99 timeout=0, stream_timeout=0 {ends.format(' packets=1 bytes=2')} [ASSURED] use=1\n"
+        "conntrack v1.4.7 (conntrack-tools): 2 flow entries have been shown.\n"
+    )
+    tokens = tokens_of()
+    mapped = anonymous_dump("conntrack-6.txt", dump.encode(), tokens)
+    assert mapped is not None
+    assert not re.search(rb"acme|10\.9\.8\.|2026|Nov", mapped)
+    before, after = (list(read_conntrack(data, "dump")) for data in (dump.encode(), mapped))
+    assert len(after) == 2
+    for old, new in zip(before, after, strict=True):
+        assert new.original.src == tokens.address(old.original.src)
+        assert new.reply.src == tokens.address(old.reply.src)
+        assert (new.proto, new.seconds, new.flags, new.zones) == (
+            old.proto,
+            old.seconds,
+            old.flags,
+            old.zones,
+        )
+        assert new.original.dport == old.original.dport
 
 
 def test_dump_tokens() -> None:

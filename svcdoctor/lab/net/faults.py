@@ -14,7 +14,7 @@ from typing import Any
 
 from svcdoctor.lab.net.controller import restore_program
 from svcdoctor.lab.net.lab import Lab
-from svcdoctor.lab.net.world import CLIENT4, MASTER4, NODES, PODS
+from svcdoctor.lab.net.world import CLIENT4, DNS_IP, MASTER4, NODES, PODS
 from svcdoctor.lab.proxyiptables import iptables_rules
 from svcdoctor.lab.proxynftables import nftables_rules
 from svcdoctor.model.facts import Kind
@@ -29,6 +29,8 @@ WEB = tuple(p for p in PODS if ("app", "bq-api-service") in p.labels)
 POD = next(p for p in WEB if p.node == NODE)
 NODE_PORT = 31372
 GONE = "10.244.3.99"
+ASKING = next(p for p in PODS if p.name == "client")
+SENT_FROM = 5300  # the port that ASKING's tracked questions come from
 
 Object = dict[str, Any]
 
@@ -210,6 +212,23 @@ def _settings(lab: Lab, code: str, **changes: Any) -> None:
     lab.on_fix(code, lambda: lab.controller.settings.update({NODE: before}))
 
 
+def no_hairpin(lab: Lab) -> None:
+    ports = " ".join(f"veth{number}" for number, pod in enumerate(PODS) if pod.node == NODE)
+    every = f"for port in {ports}; do bridge link set dev $port hairpin"
+    lab.run("RUL012", NODE, f"{every} off; done", f"{every} on; done")
+
+
+def stale_connection(lab: Lab) -> None:
+    """What is left when an endpoint goes and nobody deletes the entries that lead to it."""
+    entry = f"-p udp --orig-src {ASKING.ip4} --sport {SENT_FROM} --orig-dst {DNS_IP} --dport 53"
+    lab.run(
+        "RUL013",
+        NODE,
+        f"conntrack -I {entry} --dst-nat {GONE} --timeout 600",
+        f"conntrack -D {entry}",
+    )
+
+
 def other_addresses(lab: Lab) -> None:
     _settings(lab, "RUL018", node_port_addresses=("10.244.1.0/24", "fd00:10:244:1::/64"))
 
@@ -303,6 +322,8 @@ FAULTS: dict[str, Fault] = {
         Fault("RUL008", f"{NODE} still rejects the Service as if it had no endpoints", stale_reject),
         Fault("RUL009", f"externalTrafficPolicy is Local, and {NODE} has no ready endpoint", external_local),
         Fault("RUL010", f"internalTrafficPolicy is Local, and {NODE} has no ready endpoint", internal_local),
+        Fault("RUL012", f"the bridge of {NODE} does not hairpin: a pod does not reach itself", no_hairpin),
+        Fault("RUL013", f"{NODE} tracks a UDP connection to an endpoint that is gone", stale_connection),
         Fault("RUL018", f"{NODE} answers nodePorts on other addresses only", other_addresses),
         Fault("RUL022", f"kube-proxy of {NODE} has a wrong clusterCIDR", wrong_cidr),
         Fault("NOD001", f"{NODE} does not forward packets", no_forwarding),
