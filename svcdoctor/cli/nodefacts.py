@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from svcdoctor.sources.live import LiveSource
     from svcdoctor.sources.nodeways import Planned
 
-TERMINATED = 143  # 128 + SIGTERM, as shells count it
+# What ends a program whose terminal is closed, or that somebody kills. Windows has no SIGHUP.
+_ENDING = tuple(s for s in signal.Signals if s.name in ("SIGHUP", "SIGTERM"))
 
 
 class From(StrEnum):
@@ -82,7 +83,7 @@ class NodeFactsFlags:
             confirm=lambda planned: None if self.yes else ask(_question(planned), "--yes"),
             warn=lambda line: print(f"warning: {line}", file=sys.stderr),
         )
-        with _ended_by_sigterm():
+        with _ended_by_signals():
             return nodeways.with_node_facts(source, snapshot, asked, progress)
 
 
@@ -132,14 +133,17 @@ def _question(planned: Planned) -> str:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Lets SIGTERM end the command as Ctrl-C does, so that pods are deleted first."""
+def _ended_by_signals() -> Iterator[None]:
+    """Lets these signals end the command as Ctrl-C does, so that pods are deleted first; ignored ones stay so."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(TERMINATED)
+        raise SystemExit(128 + number)  # as shells count it
 
-    previous = signal.signal(signal.SIGTERM, end)
+    before = {s: handler for s in _ENDING if (handler := signal.getsignal(s)) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in before.items():
+            signal.signal(number, handler)

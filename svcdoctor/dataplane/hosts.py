@@ -134,7 +134,9 @@ class Host:
             return next((why for why in missing if why), "no dump of its rules was collected")
         incomplete = sorted({name for save in self._saves for name in save.incomplete})
         if self._dump(NFT) is None and incomplete:
-            return f"iptables-save leaves out chains of {', '.join(incomplete)} that nft made; {NFT} is needed"
+            return (
+                f"iptables-save leaves out chains of {', '.join(incomplete)} that nft made; {NFT} is needed"
+            )
         if self.facts.addresses is None:
             return self.facts.missing.get("ip-addr.json", "its addresses are not known (ip -j addr)")
         mode = self.facts.proxy.mode if self.facts.proxy is not None else ""

@@ -74,7 +74,9 @@ class Rule:
         self.actions = tuple(actions)
         self.shape, self.to = _shape(self.actions)
         # Whether it only says which rule comes next.
-        self.leads_on = self.shape in (NOTHING, JUMPS, MAY_JUMP) or all(op in LEADING for op, _ in self.actions)
+        self.leads_on = self.shape in (NOTHING, JUMPS, MAY_JUMP) or all(
+            op in LEADING for op, _ in self.actions
+        )
 
     @property
     def text(self) -> str:

@@ -287,8 +287,8 @@ def read_iptables_save(data: bytes, where: str) -> list[IptablesSave]:
         families = {save.family for save in found.values()}
         table.family = families.pop() if len(families) == 1 else 4
         _add(found, where, backend, table)
-    for save in found.values():
-        save.incomplete = frozenset(map(_text, left_out)) if save.backend == "iptables-nft" else frozenset()
+    for save in [s for s in found.values() if s.backend == "iptables-nft"] or found.values():
+        save.incomplete = frozenset(map(_text, left_out))
     return list(found.values())
 
 

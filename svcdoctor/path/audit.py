@@ -204,7 +204,9 @@ class Auditor:
         if source.kind is ClientKind.NODE:
             return self.node.send(packet)
         outside = source.kind is ClientKind.EXTERNAL
-        packet.iif = (self._entrances[family] if outside else None) or self.node.router.interface_from(family, origin)
+        packet.iif = (self._entrances[family] if outside else None) or self.node.router.interface_from(
+            family, origin
+        )
         return self.node.receive(packet)
 
     # --- the comparison

@@ -56,6 +56,8 @@ def trace(view: View, request: Request, namespace: str) -> Trace:
         found = _workload(t, target)
     view_target, paths = found
     verdict = combined(p.verdict for p in paths)
+    for name, damage in t.world.hosts.damaged.items():
+        view.lacks(f"nodes/{name}/rules", damage, "collect the node's dumps again", required=True)
     if view.lacks_required and verdict is not Verdict.BROKEN:
         verdict = Verdict.UNKNOWN
     if not t.world.hosts.names and paths and not t.snapshot.would_be:

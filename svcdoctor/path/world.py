@@ -9,11 +9,12 @@ cost microseconds each.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from ipaddress import ip_address
 
 from svcdoctor.dataplane.hosts import Hosts
-from svcdoctor.model.nodefacts import ProxySettings
+from svcdoctor.model.nodefacts import NodeFacts, ProxySettings
 from svcdoctor.model.pod import ContainerPort, Pod
 from svcdoctor.model.service import Service, ServicePort
 from svcdoctor.model.snapshot import Snapshot, canonical_or_none, in_networks, network
@@ -48,7 +49,17 @@ class World:
     @cached_property
     def hosts(self) -> Hosts:
         """The nodes with their own rules and routes, as far as they were collected."""
-        return Hosts(self.snapshot.node_facts)
+        return Hosts({name: self._with_addresses(facts) for name, facts in self.snapshot.node_facts.items()})
+
+    def _with_addresses(self, facts: NodeFacts) -> NodeFacts:
+        """The facts with the addresses that the API has of the node, where nobody asked the node itself."""
+        if facts.addresses is not None or "ip-addr.json" in facts.missing:
+            return facts
+        node = self.snapshot.node(facts.name)
+        told = node.addresses("InternalIP") if node is not None else ()
+        return (
+            replace(facts, addresses=tuple(a for t in told if (a := canonical_or_none(t)))) if told else facts
+        )
 
     # --- frontends
 

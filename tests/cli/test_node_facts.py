@@ -291,7 +291,9 @@ def test_on_a_terminal_somebody_is_asked(
     assert ours(server) == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_an_interrupted_run_deletes_its_pods(
     server: ApiServer, nodes: Nodes, tmp_path: Path, number: int, code: int
 ) -> None:

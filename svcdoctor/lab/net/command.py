@@ -7,15 +7,15 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from svcdoctor.lab.net.control import Client, folder
-from svcdoctor.lab.net.daemon import READY
+from svcdoctor.lab.net.control import LOG, READY, Client, clear, empty, folder
 from svcdoctor.model.errors import SvcdoctorError
 
 PATIENCE = 60.0  # seconds for the lab to come up
 PROGRAMS = ("unshare", "nsenter", "ip", "sysctl", "sh", "env")
-LOG = "log"
 
 
 def needed(mode: str) -> tuple[str, ...]:
@@ -43,27 +43,63 @@ def up(mode: str) -> None:
         raise SvcdoctorError(
             f"the lab needs {', '.join(missing)}: install iproute2, util-linux, iptables, nftables"
         )
-    place = folder()
-    if (place / READY).exists() and _alive():
-        raise SvcdoctorError("a lab is up already: svcdoctor lab status, or svcdoctor lab down")
-    for name in (READY, "control"):
-        (place / name).unlink(missing_ok=True)
+    with _alone(folder(make=True)):
+        if _alive():
+            raise SvcdoctorError("a lab is up already: svcdoctor lab status, or svcdoctor lab down")
+        place = folder(make=True)
+        empty(place)  # of what a killed one left
+        _start(mode, place, env)
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Waits for another ``lab up`` of the same user."""
+    import fcntl  # there is none on Windows, where ``up`` says so
+
+    lock = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _start(mode: str, place: Path, env: dict[str, str]) -> None:
     own = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if os.getuid() != 0:
         own[1:1] = ["--user", "--map-root-user"]
     command = [*own, sys.executable, "-m", "svcdoctor.lab.net.daemon", mode, str(place)]
+    held, end = os.pipe()  # who is alive holds its end
     with (place / LOG).open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=env,
+            start_new_session=True,
+            pass_fds=[end],
         )
+    os.close(end)
     until = time.monotonic() + PATIENCE
-    while not (place / READY).exists():
-        if process.poll() is not None or time.monotonic() > until:
-            process.kill()
-            said = (place / LOG).read_text(errors="replace").strip().splitlines()
-            last = said[-1].removeprefix("error: ") if said else f"unshare ended with {process.returncode}"
-            raise SvcdoctorError(f"the lab did not come up: {last}")
-        time.sleep(0.05)
+    try:
+        while not (place / READY).exists():
+            if process.poll() is not None or time.monotonic() > until:
+                said = (place / LOG).read_text(errors="replace").strip().splitlines()
+                last = (
+                    said[-1].removeprefix("error: ") if said else f"unshare ended with {process.returncode}"
+                )
+                hint = " (it needs root, or namespaces for users)" if "unshare" in last else ""
+                raise SvcdoctorError(f"the lab did not come up: {last}{hint}")
+            time.sleep(0.05)
+    except BaseException:  # Ctrl-C too
+        process.kill()
+        process.wait()
+        os.read(held, 1)  # until the lab's first process is gone too
+        clear(place)
+        raise
+    finally:
+        os.close(held)
 
 
 def _alive() -> bool:
@@ -76,7 +112,11 @@ def _alive() -> bool:
 
 def down() -> None:
     """End the lab and wait until its first process is gone. Raises SvcdoctorError where none is up."""
-    client = Client()
+    try:
+        client = Client()
+    except SvcdoctorError:
+        clear(folder())  # what a killed one left
+        raise
     pid = client.pid
     client.ask("down")
     until = time.monotonic() + 10
@@ -93,7 +133,9 @@ def enter(where: str, words: list[str]) -> int:
     user = ["--user", "--preserve-credentials"] if os.getuid() != 0 else []
     command = ["nsenter", "--target", str(pid), *user, "--mount", "--pid"]
     inside = ["nsenter", "--target", str(place["pid"]), "--net"]
-    if place["pod"]:
+    if not place["pod"]:
+        inside.append("--mount")
+    else:
         resolv = folder() / "resolv.conf"
         script = f'mount --bind "{resolv}" /etc/resolv.conf && exec "$@"'
         inside += ["unshare", "--mount", "sh", "-c", script, "sh"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import socket
+import stat
 import struct
 import tempfile
 from pathlib import Path
@@ -14,20 +17,41 @@ from svcdoctor.model.errors import SvcdoctorError
 
 LONGEST = 1 << 20  # bytes of an answer
 SECONDS = 120.0  # for an answer
+READY = "ready"  # the file that says that the lab is up
+LOG = "log"
 
 
-def folder() -> Path:
-    """Where a user's lab keeps its files; made with access for that user only. Raises SvcdoctorError."""
+def folder(make: bool = False) -> Path:
+    """Where a user's lab keeps its files, with access for that user only. Raises SvcdoctorError."""
     base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
     path = base / f"svcdoctor-lab-{os.getuid()}"
     try:
-        path.mkdir(mode=0o700, exist_ok=True)
-        held = path.stat()
+        if make and not path.is_symlink() and not path.exists():
+            path.mkdir(mode=0o700, exist_ok=True)
+        held = path.lstat()
     except OSError as e:
+        if isinstance(e, FileNotFoundError) and not make:
+            return path
         raise SvcdoctorError(f"{path}: {e.strerror}") from None
-    if held.st_uid != os.getuid() or held.st_mode & 0o077:
+    if held.st_uid != os.getuid() or held.st_mode & 0o077 or not stat.S_ISDIR(held.st_mode):
         raise SvcdoctorError(f"{path} belongs to somebody else, or others may read it: remove it")
     return path
+
+
+def empty(path: Path) -> None:
+    """Remove what a lab puts into its folder."""
+    for held in path.iterdir():
+        if held.is_dir():
+            shutil.rmtree(held, ignore_errors=True)  # the API server's certificates
+        else:
+            held.unlink(missing_ok=True)
+
+
+def clear(path: Path) -> None:
+    """Remove a lab's folder with all that is in it."""
+    with contextlib.suppress(OSError):
+        empty(path)
+        path.rmdir()
 
 
 def socket_path() -> Path:

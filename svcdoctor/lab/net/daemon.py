@@ -11,20 +11,21 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
 
-from svcdoctor.lab.net.faults import FAULTS
+from svcdoctor.lab.net.control import READY, clear
+from svcdoctor.lab.net.faults import FAULTS, OUTAGES
 from svcdoctor.lab.net.lab import Lab
 from svcdoctor.model.errors import SvcdoctorError
-
-READY = "ready"  # the file that says that the lab is up
 
 
 def main(mode: str, folder: Path) -> None:
     """Build the lab, then answer the control socket until somebody says down."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tempfile.tempdir = str(folder)  # so that whoever clears the folder clears all, even after a crash
     listener = socket.socket(socket.AF_UNIX)
     path = folder / "control"
     path.unlink(missing_ok=True)
@@ -61,8 +62,7 @@ def _answer(connection: socket.socket, lab: Lab, one_at_a_time: threading.Lock) 
         stream.flush()
         if asked.get("do") == "down":
             lab.server.stop()
-            for name in ("control", READY, "kubeconfig", "resolv.conf", "xtables.lock"):
-                (lab.folder / name).unlink(missing_ok=True)
+            clear(lab.folder)
             os._exit(0)
 
 
@@ -86,7 +86,7 @@ def _do(lab: Lab, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _break(lab: Lab, code: str) -> dict[str, Any]:
-    fault = FAULTS.get(code)
+    fault = FAULTS.get(code) or OUTAGES.get(code)
     if fault is None:
         raise SvcdoctorError(f"no fault {code} (svcdoctor lab break lists them)")
     if lab.mode not in fault.modes:
