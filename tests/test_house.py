@@ -7,8 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "svcdoctor"
-ORDER = ["model", "cluster", "node", "dataplane", "path", "checks", "sources", "report", "lab", "cli"]
-PURE = ["model", "cluster", "node", "dataplane", "path", "checks"]
+PURE = ["model", "cluster", "node", "dataplane", "path", "checks", "tunnel"]
+ORDER = [*PURE, "sources", "proxy", "report", "lab", "cli"]
 IMPURE = {"socket", "subprocess", "asyncio", "http", "urllib.request", "ssl", "kubernetes", "threading"}
 
 
@@ -61,6 +61,7 @@ def test_help_imports_nothing_heavy():
         "from svcdoctor.cli.main import main\n"
         "try: main()\nexcept SystemExit as e: assert not e.code, e.code\n"
         "heavy = {'kubernetes', 'scapy', 'msgspec', 'yaml', 'rich.console', 'cryptography', 'tabulate'}\n"
+        "heavy |= {'websockets'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -18,6 +18,8 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+from websockets.frames import Opcode
+from websockets.protocol import Side
 
 from svcdoctor.lab.podruntime import Call, NotStarted, PodRuntime
 from svcdoctor.lab.rbac import Authorizer
@@ -25,12 +27,12 @@ from svcdoctor.lab.requests import Answer, Request
 from svcdoctor.lab.resources import PODS, Object
 from svcdoctor.lab.status import bad_request
 from svcdoctor.lab.store import ObjectStore
-from svcdoctor.sources.wsframes import MessageReader, Opcode, ProtocolError, accept_key, frame
+from svcdoctor.lab.upgrades import header_words, switch_to_websocket
+from svcdoctor.tunnel.websocket import WebSocket
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 
 _STDIN, _STDOUT, _STATUS, _CLOSED = 0, 1, 3, 255
-_CLOSE = b"\x03\xe8"  # status 1000: done
 _SEND_SECONDS = 30.0
 _TICK = 0.02  # seconds until new output is noticed
 
@@ -52,19 +54,14 @@ class PodExec:
         container = container_of(pod, request.text("container"))
         if request.headers.get("Upgrade", "").lower() != "websocket":
             raise bad_request("Upgrade request required: this server executes commands over WebSocket only")
-        offered = [word.strip() for word in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        offered = header_words(request, "Sec-WebSocket-Protocol")
         chosen = next((protocol for protocol in offered if protocol in PROTOCOLS), None)
-        key = request.headers.get("Sec-WebSocket-Key", "")
-        if chosen is None or not key:
+        if chosen is None:
             raise bad_request(f"no common protocol: this server speaks {', '.join(PROTOCOLS)}")
         arguments = tuple(request.query.get("command", ()))
         if not arguments:
             raise bad_request("you must specify at least 1 command for the container")
-        head = (
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Accept: {accept_key(key)}\r\nSec-WebSocket-Protocol: {chosen}\r\n\r\n"
-        )
-        request.connection.sendall(head.encode())
+        switch_to_websocket(request, chosen)
         call = Call(action.namespace, action.name, container, arguments)
         if not request.flag("stdin"):
             call.input.put(b"")
@@ -90,6 +87,7 @@ class _Session:
 
     def __init__(self, connection: socket.socket, call: Call, runtime: PodRuntime) -> None:
         self._connection = connection
+        self._peer = WebSocket(Side.SERVER)
         self._call = call
         self._runtime = runtime
         self._ended = threading.Event()
@@ -102,8 +100,8 @@ class _Session:
         worker.start()
         try:
             self._serve()
-        except (OSError, ProtocolError):
-            pass  # the client has left, or speaks something else
+        except OSError:
+            pass  # the client has left
         finally:
             self._call.gone.set()
             worker.join()
@@ -120,11 +118,11 @@ class _Session:
             self._ended.set()
 
     def _serve(self) -> None:
-        reader, poll = MessageReader(), select.poll()
+        poll = select.poll()
         poll.register(self._connection, select.POLLIN)
         while True:
             ended = self._ended.is_set()  # before the queue is looked at: what was written is in it by then
-            if self._receive(reader, poll, 0.0 if not self._call.output.empty() else _TICK):
+            if self._receive(poll, 0.0 if not self._call.output.empty() else _TICK):
                 return
             while True:
                 try:
@@ -136,9 +134,10 @@ class _Session:
                 break
         if self._status is not None:
             self._send(bytes((_STATUS,)) + msgspec.json.encode(self._status))
-            self._send(_CLOSE, Opcode.CLOSE)
+            self._peer.close()
+            self._flush()
 
-    def _receive(self, reader: MessageReader, poll: select.poll, seconds: float) -> bool:
+    def _receive(self, poll: select.poll, seconds: float) -> bool:
         """Takes what the client sends, waiting so long for it; whether it has left."""
         untyped: Any = self._connection
         if not untyped.pending() and not poll.poll(seconds * 1000):
@@ -150,16 +149,16 @@ class _Session:
             return False
         if not data:
             return True
-        for message in reader.feed(data):
+        messages = self._peer.receive(data)
+        self._flush()
+        for message in messages:
             if message.opcode is Opcode.CLOSE:
                 return True
-            if message.opcode is Opcode.PING:
-                self._send(message.data, Opcode.PONG)
-            elif message.opcode is Opcode.BINARY and message.data[:1] == bytes((_STDIN,)):
+            if message.opcode is Opcode.BINARY and message.data[:1] == bytes((_STDIN,)):
                 self._feed(message.data[1:])
             elif message.data[:2] == bytes((_CLOSED, _STDIN)):
                 self._feed(b"")
-        return False
+        return self._peer.error is not None
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -167,9 +166,14 @@ class _Session:
         except queue.Full:
             raise ConnectionAbortedError from None
 
-    def _send(self, data: bytes, opcode: Opcode = Opcode.BINARY) -> None:
-        self._connection.settimeout(_SEND_SECONDS)
-        self._connection.sendall(frame(opcode, data))
+    def _send(self, data: bytes) -> None:
+        self._peer.send(data)
+        self._flush()
+
+    def _flush(self) -> None:
+        if data := self._peer.outgoing():
+            self._connection.settimeout(_SEND_SECONDS)
+            self._connection.sendall(data)
 
 
 def _success() -> Object:

@@ -26,9 +26,12 @@ from urllib.parse import quote, urlencode
 import msgspec
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
+from websockets.frames import Opcode
+from websockets.protocol import Side
+from websockets.utils import accept_key
 
 from svcdoctor.sources.session import ApiSession
-from svcdoctor.sources.wsframes import MessageReader, Opcode, ProtocolError, accept_key, frame
+from svcdoctor.tunnel.websocket import WebSocket
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 """What both sides may speak; without an input to close they are the same."""
@@ -159,7 +162,7 @@ def _check_handshake(answer: BaseHTTPResponse, key: str) -> None:
 
 
 def _output(connection: socket.socket, buffered: Any, end: float, seconds: float, limit: int) -> Output:
-    reader = MessageReader()
+    peer = WebSocket(Side.CLIENT)
     channels: dict[int, list[bytes]] = {_STDOUT: [], _STDERR: []}
     size = 0
     try:
@@ -171,27 +174,32 @@ def _output(connection: socket.socket, buffered: Any, end: float, seconds: float
             data = buffered.read1(_CHUNK)
             if not data:
                 raise _cut()
-            for message in reader.feed(data):
-                if message.opcode is Opcode.PING:
-                    connection.sendall(frame(Opcode.PONG, message.data, os.urandom(4)))
-                elif message.opcode is Opcode.CLOSE:
+            messages = peer.receive(data)
+            if answers := peer.outgoing():
+                connection.sendall(answers)
+            for message in messages:
+                if message.opcode is Opcode.CLOSE:
                     raise _cut()
-                elif message.opcode is Opcode.BINARY and message.data[:1] == bytes((_STATUS,)):
-                    code = _exit_code(message.data[1:])
+                if message.opcode is not Opcode.BINARY or not message.data:
+                    continue
+                channel, content = message.data[0], message.data[1:]
+                if channel == _STATUS:
+                    code = _exit_code(content)
+                    peer.close()
                     with contextlib.suppress(OSError):
-                        connection.sendall(frame(Opcode.CLOSE, b"\x03\xe8", os.urandom(4)))
+                        connection.sendall(peer.outgoing())
                     return Output(b"".join(channels[_STDOUT]), b"".join(channels[_STDERR]), code)
-                elif message.opcode is Opcode.BINARY and message.data and message.data[0] in channels:
-                    channels[message.data[0]].append(message.data[1:])
-                    size += len(message.data) - 1
+                if channel in channels:
+                    channels[channel].append(content)
+                    size += len(content)
                     if size > limit:
                         raise ExecError(Failure.TOO_LARGE, f"it wrote more than {limit:,} bytes")
+            if peer.error is not None:
+                raise ExecError(Failure.CUT, str(peer.error))
     except TimeoutError:
         raise _timeout(seconds) from None
     except OSError:
         raise _cut() from None
-    except ProtocolError as e:
-        raise ExecError(Failure.CUT, f"the server does not speak WebSocket: {e}") from None
 
 
 class _Cause(msgspec.Struct):

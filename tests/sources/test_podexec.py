@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from conftest import Play, Script, cut, kubeconfig, pod, refuse, reply, role_binding
+from websockets.frames import Frame, Opcode
+from websockets.utils import accept_key
 
 from svcdoctor.lab.apiserver import ApiServer
 from svcdoctor.lab.podprocess import run_process
@@ -21,7 +23,6 @@ from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.sources.connection import Connection, open_connection
 from svcdoctor.sources.podexec import Container, ExecError, Failure, Output, Streams, execute
 from svcdoctor.sources.session import ApiSession
-from svcdoctor.sources.wsframes import Opcode, accept_key, frame
 
 WEB = Container("shop", "web", "app")
 
@@ -179,6 +180,10 @@ def switched(
         handler.close_connection = True
 
     return play
+
+
+def frame(opcode: Opcode, data: bytes) -> bytes:
+    return Frame(opcode, data).serialize(mask=False)
 
 
 SUCCESS = frame(Opcode.BINARY, b'\x03{"status":"Success"}')
