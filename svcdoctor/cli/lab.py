@@ -108,15 +108,25 @@ def shell(
 @app.command("break")
 def break_(
     code: Annotated[
-        str | None, typer.Argument(help="The fault's code; without one they are listed.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="The fault's code, or api; without one all are listed.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
-    """Inject a fault of the catalogue, for real."""
+    """Inject a fault of the catalogue, for real; or stop the API server, as when the control plane is down.
+
+    After "lab break api" kubectl is refused, and the nodes and pods work on: on a node,
+    svcdoctor forward --dial netns still reaches its pods and Services. "lab fix" starts it again.
+    """
     if code is None:
-        from svcdoctor.lab.net.faults import FAULTS
+        from svcdoctor.lab.net.faults import FAULTS, OUTAGES
 
         for fault in FAULTS.values():
             print(f"{fault.code}  {fault.title}")
+        for word, outage in OUTAGES.items():
+            print(f"{word.lower():6}  {outage.title}")
         return
     from svcdoctor.lab.net.control import Client
 

@@ -27,6 +27,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from svcdoctor.lab.certificates import Authority
 from svcdoctor.lab.discovery import page_not_found
 from svcdoctor.lab.faults import Fault, Faults, internal_error, throttled
+from svcdoctor.lab.forwardfaults import ForwardFaults
 from svcdoctor.lab.impersonation import impersonated
 from svcdoctor.lab.kubeconfig import Credentials, kubeconfig_text
 from svcdoctor.lab.listener import Connection, Listener
@@ -51,12 +52,13 @@ class ApiServer:
     `users` can log in by token and by certificate; `host` is the address to listen on, `port` 0 takes a
     free one. `groups` are API groups to serve though the store holds none of their objects (the Gateway
     API's). `now` is the clock of what is shown; `bookmark_interval` is in seconds. `runtime` is what runs
-    pods; without one there is no exec and there are no logs. Certificates live in a temporary directory that
-    `stop` removes.
+    pods; without one there is no exec, there are no logs, and port-forward finds no pod. Certificates live in a
+    temporary directory that `stop` removes.
 
     Raises `SvcdoctorError` for a user name that no certificate can hold.
 
-    `faults` is the switchboard of failures, `requests` the log, `routes` the handlers in order.
+    `faults` is the switchboard of failures, `forward_faults` that of port-forward's tunnels, `requests` the log,
+    `routes` the handlers in order.
     """
 
     def __init__(
@@ -77,11 +79,13 @@ class ApiServer:
                 raise SvcdoctorError(f"the user name {user.name!r} is too long: {limit}")
         self.store = store
         self.faults = Faults()
+        self.forward_faults = ForwardFaults()
         self.requests = RequestLog()
         self.authorizer = Authorizer(store)
         self._users = {user.name: user for user in users}
         self._host, self._port = host, port
         self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._context: ssl.SSLContext | None = None
         self._listener: Listener | None = None
         self._authority = Path()
         self._credentials: dict[str, Credentials] = {}
@@ -89,7 +93,7 @@ class ApiServer:
         self._runtime = runtime
         self._follower: PodFollower | None = None
         self.routes = [
-            *pod_routes(store, self.authorizer, rest, runtime),
+            *pod_routes(store, self.authorizer, rest, runtime, self.forward_faults),
             *StandardRoutes(store, self.authorizer, rest, groups).routes(),
         ]
 
@@ -103,25 +107,16 @@ class ApiServer:
         self.stop()
 
     def start(self) -> None:
-        """Make the certificates and listen. Raises `SvcdoctorError` where the address cannot be bound."""
-        self._directory = tempfile.TemporaryDirectory(prefix="svcdoctor-lab-")
+        """Make the certificates, if there are none, and listen. Raises `SvcdoctorError` where the address cannot be
+        bound."""
+        if self._directory is None:
+            self._directory = tempfile.TemporaryDirectory(prefix="svcdoctor-lab-")
         try:
-            authority = Authority(Path(self._directory.name))
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*authority.issue_server((*_LOOPBACK_NAMES, self._host)))
-            context.load_verify_locations(authority.certificate)
-            context.verify_mode = ssl.CERT_OPTIONAL
-            context.set_alpn_protocols(["http/1.1"])
-            self._authority = authority.certificate
-            self._credentials = {
-                user.name: Credentials(
-                    secrets.token_urlsafe(32), *authority.issue_client(number, user.name, user.groups)
-                )
-                for number, user in enumerate(self._users.values())
-            }
-            self._listener = Listener(self._host, self._port, context, self._respond)
+            if self._context is None:
+                self._context = self._certified(Path(self._directory.name))
+            self._listener = Listener(self._host, self._port, self._context, self._respond)
         except OSError as error:
-            self._directory.cleanup()
+            self._forget()
             raise SvcdoctorError(
                 f"the lab's API server cannot listen on {self._host} port {self._port}: {error.strerror}; "
                 "choose another address or port"
@@ -131,17 +126,45 @@ class ApiServer:
             self._follower = PodFollower(self.store, self._runtime)
             self._follower.start()
 
-    def stop(self) -> None:
-        """Close all connections, wait for their threads and remove the certificates."""
+    def _certified(self, directory: Path) -> ssl.SSLContext:
+        """Issue the certificates and tokens; what the server speaks TLS with."""
+        authority = Authority(directory)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*authority.issue_server((*_LOOPBACK_NAMES, self._host)))
+        context.load_verify_locations(authority.certificate)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.set_alpn_protocols(["http/1.1"])
+        self._authority = authority.certificate
+        self._credentials = {
+            user.name: Credentials(
+                secrets.token_urlsafe(32), *authority.issue_client(number, user.name, user.groups)
+            )
+            for number, user in enumerate(self._users.values())
+        }
+        return context
+
+    def halt(self) -> None:
+        """Close all connections and wait for their threads. After `start` it is the same server again, with the
+        port, the certificates and the tokens that it had."""
         if self._follower is not None:
             self._follower.stop()
             self._follower = None
-        if self._listener is not None and self._directory is not None:
+        if self._listener is not None:
+            self._port = self._listener.server_address[1]
             self._listener.stopping.set()
             self.store.wake()
             self._listener.stop()
+            self._listener = None
+
+    def stop(self) -> None:
+        """`halt`, and remove the certificates."""
+        self.halt()
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._directory is not None:
             self._directory.cleanup()
-        self._listener = self._directory = None
+        self._directory = self._context = None
 
     @property
     def address(self) -> str:

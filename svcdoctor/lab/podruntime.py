@@ -1,4 +1,5 @@
-"""What stands in the kubelets' place: who runs pods, executes commands in them and keeps their logs.
+"""What stands in the kubelets' place: who runs pods, executes commands in them, reaches
+their ports and keeps their logs.
 
 The API server itself only keeps objects. A lab that has something behind them hands the server a `PodRuntime`:
 
@@ -23,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from svcdoctor.lab.podsandbox import Sandbox
 from svcdoctor.lab.resources import PODS, Object
 from svcdoctor.lab.status import ApiError
 from svcdoctor.lab.store import Change, ObjectStore
@@ -99,6 +101,10 @@ class PodRuntime:
     def log(self, namespace: str, pod: str, container: str) -> bytes:
         """What the container wrote until now."""
         return b""
+
+    def sandbox(self, namespace: str, pod: str) -> Sandbox | None:
+        """The network of a running pod, for port-forward; None where there is none to be found."""
+        return None
 
 
 def running(pod: Object) -> Object:

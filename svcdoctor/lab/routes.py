@@ -10,11 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from svcdoctor.lab import discovery, openapi
+from svcdoctor.lab.forwardfaults import ForwardFaults
 from svcdoctor.lab.negotiation import Form, encode, negotiate
 from svcdoctor.lab.podexec import PodExec
 from svcdoctor.lab.podlogs import PodLogs
 from svcdoctor.lab.podruntime import PodRuntime
 from svcdoctor.lab.podsecurity import PodSecurity
+from svcdoctor.lab.portforward import PodPortForward
 from svcdoctor.lab.rbac import Authorizer
 from svcdoctor.lab.requests import Answer, Handler, Request, Response
 from svcdoctor.lab.resources import (
@@ -115,11 +117,19 @@ class StandardRoutes:
 
 
 def pod_routes(
-    store: ObjectStore, authorizer: Authorizer, rest: RestVerbs, runtime: PodRuntime | None
+    store: ObjectStore,
+    authorizer: Authorizer,
+    rest: RestVerbs,
+    runtime: PodRuntime | None,
+    forward_faults: ForwardFaults,
 ) -> list[Route]:
-    """What stands in front for pods: their admission and, with a runtime behind them, exec and logs."""
+    """What stands in front for pods: their admission, port-forward and, with a runtime behind them, exec and logs."""
     pods = r"/api/v1/namespaces/[^/]+/pods"
-    routes = [Route(re.compile(pods), PodSecurity(store, rest).answer)]
+    forwards = PodPortForward(store, authorizer, runtime or PodRuntime(), forward_faults)
+    routes = [
+        Route(re.compile(pods), PodSecurity(store, rest).answer),
+        Route(re.compile(f"{pods}/[^/]+/portforward"), forwards.answer),
+    ]
     if runtime is not None:
         routes += [
             Route(re.compile(f"{pods}/[^/]+/exec"), PodExec(store, authorizer, runtime).answer),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -64,25 +65,39 @@ def _alone(place: Path) -> Iterator[None]:
         os.close(lock)
 
 
+@contextmanager
+def _later() -> Iterator[list[int]]:
+    """Notes Ctrl-C instead of raising it, where a process that nobody knows of yet would be left."""
+    noted: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _start(mode: str, place: Path, env: dict[str, str]) -> None:
     own = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if os.getuid() != 0:
         own[1:1] = ["--user", "--map-root-user"]
     command = [*own, sys.executable, "-m", "svcdoctor.lab.net.daemon", mode, str(place)]
     held, end = os.pipe()  # who is alive holds its end
-    with (place / LOG).open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=env,
-            start_new_session=True,
-            pass_fds=[end],
-        )
-    os.close(end)
     until = time.monotonic() + PATIENCE
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with (place / LOG).open("wb") as log, _later() as interrupted:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=env,
+                start_new_session=True,
+                pass_fds=[end],
+            )
+        os.close(end)
+        if interrupted:
+            raise KeyboardInterrupt
         while not (place / READY).exists():
             if process.poll() is not None or time.monotonic() > until:
                 said = (place / LOG).read_text(errors="replace").strip().splitlines()
@@ -93,9 +108,10 @@ def _start(mode: str, place: Path, env: dict[str, str]) -> None:
                 raise SvcdoctorError(f"the lab did not come up: {last}{hint}")
             time.sleep(0.05)
     except BaseException:  # Ctrl-C too
-        process.kill()
-        process.wait()
-        os.read(held, 1)  # until the lab's first process is gone too
+        if process is not None:
+            process.kill()
+            process.wait()
+            os.read(held, 1)  # until the lab's first process is gone too
         clear(place)
         raise
     finally:

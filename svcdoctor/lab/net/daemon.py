@@ -91,8 +91,9 @@ def _break(lab: Lab, code: str) -> dict[str, Any]:
         raise SvcdoctorError(f"no fault {code} (svcdoctor lab break lists them)")
     if lab.mode not in fault.modes:
         raise SvcdoctorError(f"{code} does not exist in {lab.mode} mode")
-    if lab.broken:
-        raise SvcdoctorError(f"{lab.broken[0]} is injected already: svcdoctor lab fix first")
+    held = [c for c in lab.broken if c == code or (c in FAULTS and code in FAULTS)]
+    if held:
+        raise SvcdoctorError(f"{held[0]} is injected already: svcdoctor lab fix first")
     lab.broken.append(code)
     try:
         fault.inject(lab)

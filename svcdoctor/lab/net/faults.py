@@ -304,6 +304,16 @@ def loopback_only(lab: Lab) -> None:
         lab.on_fix("NOD010", lambda pod=pod: lab.serve(pod))  # type: ignore[misc]
 
 
+def api_stopped(lab: Lab) -> None:
+    lab.server.halt()
+    lab.on_fix(API, lab.server.start)
+
+
+API = "API"
+OUTAGES = {API: Fault(API, "the control plane is down: the API server is stopped", api_stopped)}
+"""What else can be broken, with a fault or without one. No code of the catalogue stands for it: nobody is left whom a
+diagnosis could ask."""
+
 FAULTS: dict[str, Fault] = {
     f.code: f
     for f in (

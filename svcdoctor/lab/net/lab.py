@@ -16,11 +16,13 @@ from typing import Any
 from svcdoctor.lab.apiserver import ApiServer
 from svcdoctor.lab.net.controller import KINDS, Controller
 from svcdoctor.lab.net.dnsserver import DnsServer
+from svcdoctor.lab.net.podfiles import PodFiles, write_pod_files
 from svcdoctor.lab.net.sockets import socket_in
 from svcdoctor.lab.net.spaces import CLIENT, Spaces, build
 from svcdoctor.lab.net.world import API_PORT, DNS_IP, DOMAIN, MASTER4, NODES, PODS, LabPod, objects
 from svcdoctor.lab.podprocess import run_process
 from svcdoctor.lab.podruntime import Call, NotStarted, PodRuntime
+from svcdoctor.lab.podsandbox import Sandbox, sandbox_of
 from svcdoctor.lab.store import ObjectStore
 
 Object = dict[str, Any]
@@ -47,6 +49,7 @@ class Lab(PodRuntime):
         build(self.spaces)
         for pod in PODS:
             self.serve(pod)
+        self._pod_files()
         self.controller.sync()
         for node in NODES:
             self._tell_settings(node.name)
@@ -68,6 +71,19 @@ class Lab(PodRuntime):
         if ports and ("k8s-app", "kube-dns") not in pod.labels:
             words = ["-m", "svcdoctor.lab.net.podserver", pod.name, pod.node, bind, *ports]
             self._servers[pod.key] = self.spaces.start(pod.key, sys.executable, *words)
+
+    def _pod_files(self) -> None:
+        """What each node has of the pods on it."""
+        pods = self.store.list_page(KINDS["Pod"]).items
+        for node in NODES:
+            found = []
+            for pod in pods:
+                metadata = pod["metadata"]
+                space = self._space(metadata["namespace"], metadata["name"])
+                if pod["spec"]["nodeName"] == node.name and space is not None:
+                    names = (metadata["namespace"], metadata["name"], metadata["uid"])
+                    found.append(PodFiles(*names, self.spaces.pid(space)))
+            write_pod_files(self.spaces, node.name, found)
 
     def _dns(self) -> None:
         pod = next(p for p in PODS if ("k8s-app", "kube-dns") in p.labels)
@@ -109,17 +125,25 @@ class Lab(PodRuntime):
         server.socket = sock
         threading.Thread(target=server.serve_forever, name="lab-proxy", daemon=True).start()
 
-    # --- what runs pods (exec)
+    # --- what runs pods
 
     def execute(self, call: Call) -> int:
-        """A command of a pod: kube-proxy's pods are their node, others their own namespace."""
-        name = call.pod.removeprefix("kube-proxy-") if call.namespace == "kube-system" else ""
-        space = name if name in self.spaces.names else f"{call.namespace}/{call.pod}"
-        if space not in self.spaces.names:
+        space = self._space(call.namespace, call.pod)
+        if space is None:
             raise NotStarted(f"nothing runs behind pod {call.pod}")
         if shutil.which(call.arguments[0]) is None:
             raise NotStarted(f'exec: "{call.arguments[0]}": executable file not found in $PATH')
         return run_process(call, self.spaces.command(space, call.arguments))
+
+    def sandbox(self, namespace: str, pod: str) -> Sandbox | None:
+        space = self._space(namespace, pod)
+        return None if space is None else sandbox_of(space, self.spaces.pid(space))
+
+    def _space(self, namespace: str, pod: str) -> str | None:
+        """Where a pod is: kube-proxy's pods are on their node, others in their own namespace."""
+        name = pod.removeprefix("kube-proxy-") if namespace == "kube-system" else ""
+        space = name if name in self.spaces.names else f"{namespace}/{pod}"
+        return space if space in self.spaces.names else None
 
     # --- faults
 

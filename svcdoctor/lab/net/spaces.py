@@ -28,10 +28,11 @@ class Spaces:
         self.environment = {**os.environ, **environment}
         self._holders: dict[str, subprocess.Popen[bytes]] = {}
 
-    def add(self, name: str) -> None:
-        """Make a namespace."""
+    def add(self, name: str, *, mounts: bool = False) -> None:
+        """Make a namespace; with ``mounts`` it sees mounts of its own."""
+        own = ["--mount"] if mounts else []
         holder = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", "echo; exec sleep infinity"], stdout=subprocess.PIPE
+            ["unshare", "--net", *own, "sh", "-c", "echo; exec sleep infinity"], stdout=subprocess.PIPE
         )
         assert holder.stdout is not None
         holder.stdout.readline()  # from here on it is in its own namespace
@@ -96,7 +97,7 @@ def build(spaces: Spaces) -> None:
         f"addr add {MASTER6}/64 dev {BRIDGE} nodad",
     )
     for number, node in enumerate(NODES):
-        spaces.add(node.name)
+        spaces.add(node.name, mounts=True)
         _set(spaces, node.name, settings)
         _plug(spaces, node.name, f"n{number}", node.ip4, node.ip6)
         _node(spaces, node)
