@@ -1,4 +1,4 @@
-"""The one error class for what a user, a dump or a cluster did wrong."""
+"""The one error for what a user, a dump or a cluster did wrong, and the kind of it that callers tell apart."""
 
 
 class SvcdoctorError(Exception):
@@ -13,3 +13,7 @@ class SvcdoctorError(Exception):
         super().__init__(message)
         self.message = message
         self.exit_code = exit_code
+
+
+class Forbidden(SvcdoctorError):
+    """The API server knows the user, and refuses; ``message`` says what to grant."""

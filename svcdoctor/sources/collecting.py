@@ -9,7 +9,7 @@ interrupts, all running commands are ended before the interruption goes on.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 
@@ -55,14 +55,20 @@ Run = Callable[[Arguments, float, int], Output]
 """Runs an argument list within so many seconds and bytes of output. Raises NotRun."""
 
 
-def collect(node: str, run: Run, limits: Limits, clock: Callable[[], float] = time.monotonic) -> NodeFacts:
-    """All dumps of a node that can be had, and why the others are missing."""
+def collect(
+    node: str,
+    run: Run,
+    limits: Limits,
+    clock: Callable[[], float] = time.monotonic,
+    names: Collection[str] | None = None,
+) -> NodeFacts:
+    """All dumps of a node that can be had, or those of the given names, and why the others are missing."""
     one_node = _Node(run, limits, clock)
     dumps: dict[str, Dump] = {}
     missing: dict[str, str] = {}
     over: NotRun | None = None
     for wanted in COLLECTED:
-        if wanted.unless in dumps:
+        if wanted.unless in dumps or (names is not None and wanted.name not in names):
             continue
         try:
             if over is not None:

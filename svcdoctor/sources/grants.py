@@ -43,9 +43,10 @@ def shortened(message: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def grant(info: KindInfo, scope: Scope, user: str, *, by_name: bool = False) -> str:
-    """The verb, resource and namespace to grant, and the kubectl commands that grant it."""
-    verb = "get" if by_name else "list"
+def grant(info: KindInfo, scope: Scope, user: str, *, by_name: bool = False, watch: bool = False) -> str:
+    """The verb, resource and namespace to grant, and the kubectl commands that grant it; to ``watch`` takes a
+    verb more."""
+    verb = "verbs list and watch" if watch else "verb get" if by_name else "verb list"
     where, in_namespace = "", ""
     if info.namespaced:
         where = " in all namespaces" if scope.namespace is None else f" in namespace {scope.namespace}"
@@ -55,10 +56,10 @@ def grant(info: KindInfo, scope: Scope, user: str, *, by_name: bool = False) -> 
     # Only two ConfigMaps are ever read, and others may hold what is nobody's business.
     only = by_name and info.kind is Kind.CONFIG_MAP and scope.name
     named = f" --resource-name={shlex.quote(scope.name)}" if only and scope.name else ""
-    verbs = "get" if only else "get,list"
+    verbs = "get" if only else "get,list,watch" if watch else "get,list"
     name = f"svcdoctor-{info.plural}"
     return (
-        f"verb {verb} on {info.resource}{where}: "
+        f"{verb} on {info.resource}{where}: "
         f"kubectl create {role} {name} --verb={verbs} --resource={info.resource}{named}{in_namespace} && "
         f"kubectl create {binding} {name} --{role}={name} {_subject(user)}{in_namespace}"
     )

@@ -14,8 +14,9 @@ from pathlib import Path
 from svcdoctor.model.cluster import Node
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.nodefacts import NodeFacts
+from svcdoctor.node.namedservices import RULES
 from svcdoctor.node.procnet import local_addresses
-from svcdoctor.sources.collecting import Limits, NotRun, collect
+from svcdoctor.sources.collecting import DEFAULT_LIMITS, Limits, NotRun, collect
 from svcdoctor.sources.dumpnames import Arguments
 from svcdoctor.sources.podexec import Output
 
@@ -43,6 +44,11 @@ def check_local() -> None:
 def local_facts(node: str, limits: Limits) -> NodeFacts:
     """The facts of this machine, as those of the node of that name."""
     return collect(node, run, limits)
+
+
+def local_rules(limits: Limits = DEFAULT_LIMITS) -> NodeFacts:
+    """The Service rules of this machine and nothing else."""
+    return collect(socket.gethostname().lower(), run, limits, names=RULES)
 
 
 def run(arguments: Arguments, seconds: float, limit: int) -> Output:

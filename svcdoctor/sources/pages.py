@@ -32,13 +32,16 @@ _NO_RESOURCE = "the server could not find the requested resource"
 T = TypeVar("T")
 
 
-class _ListMeta(msgspec.Struct):
+class ListMeta(msgspec.Struct):
     continue_: str = msgspec.field(default="", name="continue")
+    resource_version: str = msgspec.field(default="", name="resourceVersion")
 
 
-class _Page(msgspec.Struct, Generic[T]):
+class Page(msgspec.Struct, Generic[T]):
+    """One answer to a list: its items, where the next ones are, and which state of the cluster they are of."""
+
     kind: str = ""
-    metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
+    metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[T] | None = None
 
 
@@ -90,22 +93,28 @@ def _pages(
     objects: list[KubeObject] = []
     query = dict(params) | ({} if limit is None else {"limit": str(limit)})
 
-    def page_of(response: Response) -> _Page[KubeObject] | Refusal:
-        if response.status != 200:
-            return _refusal(session, path, response)
-        page: _Page[KubeObject] = _decoded(session, info, path, response.data, _page_decoder(info))
-        if not page.kind.endswith("List"):
-            raise _not_kubernetes(session, path, response)
-        return page
-
     while True:
-        page = session.fetch(path, query, page_of)
+        page = session.fetch(path, query, lambda response: page_of(session, info, path, response))
         if isinstance(page, Refusal):
             return page
-        objects.extend(_with_kind(obj, info) for obj in page.items or ())
+        objects.extend(page.items or ())
         if not page.metadata.continue_:
             return tuple(objects)
         query["continue"] = page.metadata.continue_
+
+
+def page_of(session: ApiSession, info: KindInfo, path: str, response: Response) -> Page[KubeObject] | Refusal:
+    """The page that an answer to a list holds, or why it holds none.
+
+    Raises SvcdoctorError for what is not the API's answer, ``Truncated`` for half of one.
+    """
+    if response.status != 200:
+        return _refusal(session, path, response)
+    page: Page[KubeObject] = _decoded(session, info, path, response.data, _page_decoder(info))
+    if not page.kind.endswith("List"):
+        raise _not_kubernetes(session, path, response)
+    page.items = [_with_kind(obj, info) for obj in page.items or ()]
+    return page
 
 
 def read_object(session: ApiSession, info: KindInfo, path: str) -> tuple[KubeObject, ...] | Refusal:
@@ -113,21 +122,31 @@ def read_object(session: ApiSession, info: KindInfo, path: str) -> tuple[KubeObj
 
     Raises SvcdoctorError as ``read_list`` does.
     """
+    return session.fetch(path, {}, lambda response: object_of(session, info, path, response))
 
-    def object_of(response: Response) -> tuple[KubeObject, ...] | Refusal:
-        if response.status != 200:
-            return _refusal(session, path, response)
-        obj: KubeObject = _decoded(session, info, path, response.data, _object_decoder(info))
-        if obj.kind != info.kind:
-            raise _not_kubernetes(session, path, response)
-        return (obj,)
 
-    return session.fetch(path, {}, object_of)
+def object_of(
+    session: ApiSession, info: KindInfo, path: str, response: Response
+) -> tuple[KubeObject, ...] | Refusal:
+    """The one object that an answer holds, or why it holds none. Raises as ``page_of`` does."""
+    if response.status != 200:
+        return _refusal(session, path, response)
+    obj = decode_object(session, info, path, response.data)
+    if obj.kind != info.kind:
+        raise _not_kubernetes(session, path, response)
+    return (obj,)
+
+
+def decode_object(session: ApiSession, info: KindInfo, path: str, data: bytes) -> KubeObject:
+    """The object in an answer. Raises SvcdoctorError where it is not of its kind's shape, ``Truncated`` for half
+    of one."""
+    obj: KubeObject = _decoded(session, info, path, data, _object_decoder(info))
+    return obj
 
 
 @cache
 def _page_decoder(info: KindInfo) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(_Page[info.type])  # type: ignore[name-defined]
+    return msgspec.json.Decoder(Page[info.type])  # type: ignore[name-defined]
 
 
 @cache
@@ -156,7 +175,7 @@ def _misshapen(
     """The error that names the object which is not of its kind's shape."""
     named, problem = path, str(error)
     try:
-        items = msgspec.json.decode(data, type=_Page[msgspec.Raw]).items or [msgspec.Raw(data)]
+        items = msgspec.json.decode(data, type=Page[msgspec.Raw]).items or [msgspec.Raw(data)]
         for item in items:
             try:
                 _object_decoder(info).decode(item)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,14 +23,19 @@ from urllib.parse import urlencode
 import msgspec
 from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import DecodeError, HTTPError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import TimeoutError as HTTPTimeout
 
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.sources.apitarget import Target
 from svcdoctor.sources.credentials import Client
+from svcdoctor.sources.streaming import Streaming
 from svcdoctor.sources.unreachable import unauthorized, unreachable
 
 MAX_ANSWER = 256 << 20
 """Bytes of one answer, after decompression."""
+
+MOST_ASKED = 10_000
+"""Requests that are remembered; a session may last for days."""
 
 ATTEMPTS = 5
 _FIRST_PAUSE = 0.25  # seconds
@@ -99,7 +105,8 @@ class ApiSession:
         self._clock, self._now, self._sleep, self._draw = clock, now, sleep, draw
         self._lock = threading.Lock()
         self._renewing = threading.Lock()
-        self._asked: list[Asked] = []
+        self._asked: deque[Asked] = deque(maxlen=MOST_ASKED)
+        self._requests = 0
 
     @property
     def server(self) -> str:
@@ -123,14 +130,14 @@ class ApiSession:
 
     @property
     def asked(self) -> tuple[Asked, ...]:
-        """All requests so far, oldest first, attempts that failed among them."""
+        """The last 10,000 requests, oldest first, attempts that failed among them."""
         with self._lock:
             return tuple(self._asked)
 
     @property
     def requests(self) -> int:
         """How many requests were sent."""
-        return len(self._asked)
+        return self._requests
 
     def close(self) -> None:
         """Close all connections that are kept open."""
@@ -156,27 +163,47 @@ class ApiSession:
         """The answer to a DELETE, whatever its status but 401. Raises SvcdoctorError, exit code 3."""
         return self._answered("DELETE", path, {}, b"", lambda response: response, _PASSING)
 
-    def upgrade(self, url: str, headers: Mapping[str, str], seconds: float) -> BaseHTTPResponse:
-        """The unread answer to a GET that asks to switch protocols, each step within ``seconds``.
+    def stream(self, path: str, params: Mapping[str, str], seconds: float) -> Streaming:
+        """The answer to a GET whatever its status but 401, its head within ``seconds``, its body yet to come.
+
+        Whoever gets it closes it. Raises SvcdoctorError, exit code 3, as ``get`` does, but nothing is tried again.
+        """
+        url = path + ("?" + urlencode(params) if params else "")
+
+        def broken(error: Exception, waited: float) -> SvcdoctorError:
+            return unreachable(error, self._target, self._client, waited)
+
+        try:
+            # Compressed, the end of one piece might be held back until the next one comes.
+            return Streaming(self.upgrade(url, {"Accept-Encoding": "identity"}, seconds), broken)
+        except TimeoutError:
+            raise broken(HTTPTimeout(), seconds) from None
+
+    def upgrade(
+        self, url: str, headers: Mapping[str, str], seconds: float, method: str = "GET"
+    ) -> BaseHTTPResponse:
+        """The unread answer to a request to switch protocols, each step within ``seconds``.
 
         After 101 its connection is the caller's, who closes it. Raises TimeoutError, and SvcdoctorError with
         exit code 3 where the server cannot be reached.
         """
         client = self._current()
-        raw = self._head(client, url, headers, seconds)
+        raw = self._head(client, method, url, headers, seconds)
         if raw.status == 401:
             raw.close()
             client = self._renewed(client)
-            raw = self._head(client, url, headers, seconds)
+            raw = self._head(client, method, url, headers, seconds)
         if raw.status == 401:
             raw.close()
             raise unauthorized(self._target, client)
         return raw
 
-    def _head(self, client: Client, url: str, headers: Mapping[str, str], seconds: float) -> BaseHTTPResponse:
+    def _head(
+        self, client: Client, method: str, url: str, headers: Mapping[str, str], seconds: float
+    ) -> BaseHTTPResponse:
         started, status = self._clock(), 0
         try:
-            raw = self._sent(client, "GET", url, b"", seconds, headers)
+            raw = self._sent(client, method, url, b"", seconds, headers)
             status = raw.status
             return raw
         except ReadTimeoutError:
@@ -318,6 +345,7 @@ class ApiSession:
     def _note(self, url: str, status: int, started: float, size: int) -> None:
         with self._lock:
             self._asked.append(Asked(url, status, self._clock() - started, size))
+            self._requests += 1
 
     def _body(self, raw: BaseHTTPResponse, end: float | None, path: str) -> bytes:
         chunks: list[bytes] = []

@@ -1,11 +1,14 @@
 """Running the program as a user does, alone or as kubectl's plugin, against the lab's API server."""
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from forward_command import Running
+from forward_world import World
 
 from svcdoctor.lab.apiserver import ApiServer
 from svcdoctor.lab.store import ObjectStore
@@ -51,3 +54,27 @@ def serve(tmp_path):
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def world():
+    """A cluster on loopback for ``forward``: pods web-1 and web-2 behind a Service and workloads called web."""
+    made = World("web-1", "web-2")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def forward(world, tmp_path):
+    """``forward("svc/web", ":80", …)`` starts the command; ``program`` is what is started with these words."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*words, program=("svcdoctor", "forward"), user="admin", kubeconfig=None, **environment):
+            env = {k: v for k, v in os.environ.items() if k not in DROPPED}
+            env |= {"PATH": f"{BIN}:{env['PATH']}", "HOME": str(tmp_path), **environment}
+            env["KUBECONFIG"] = str(kubeconfig or world.kubeconfig(tmp_path / f"kubeconfig-{user}", user))
+            running = Running([*program, *words], env, tmp_path)
+            stack.callback(running.close)
+            return running
+
+        yield start

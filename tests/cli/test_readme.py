@@ -11,12 +11,13 @@ README = (ROOT / "README.md").read_text()
 WORLD = "tests/cli/readme_world.yaml"
 
 
-IN_THE_LAB = ("What the nodes really do", "A network to break")  # tests/lab/test_lab_readme.py
+# tests/lab/test_lab_readme.py has these, test_the_forwards here this.
+ELSEWHERE = ("What the nodes really do", "A network to break", "A port-forward that stays")
 
 
 def shell_lines():
     for section in README.split("\n## "):
-        if section.splitlines()[0] in IN_THE_LAB:
+        if section.splitlines()[0] in ELSEWHERE:
             continue
         for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL):
             yield from block.strip().splitlines()
@@ -88,3 +89,29 @@ def test_the_commands_in_sentences(run, serve, tmp_path):
         assert done.returncode == 0, done.stderr
         seen.append(words[1])
     assert seen == ["snapshot", "snapshot", "cleanup"]
+
+
+def test_the_forwards(forward, world, tmp_path):
+    """Each as it stands there, but for local ports that may be taken, and names that this world has otherwise."""
+    names = {"8080:80": "0:80", "http": "web", "svc/db": "svc/headless", "5432": "0:28080", "1080": "0"}
+    section = README.split("## A port-forward that stays\n")[1].split("\n## ")[0]
+    [block] = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    script = tmp_path / "smoke-test.sh"
+    script.write_text("#!/bin/sh\necho tested $SVCDOCTOR_PORT\nexit 4\n")
+    script.chmod(0o755)
+    ended = []
+    for line in block.splitlines():
+        program, words = shlex.split(line)[:3], [names.get(w, w) for w in shlex.split(line)[3:]]
+        assert program == ["kubectl", "svcdoctor", "forward"]
+        running = forward(*words, program=program)
+        if "--" in words:
+            ended.append(running.wait())
+            assert any(re.fullmatch(r"tested \d+", line) for line in running.out)
+            continue
+        running.until(lambda found=running: found.out)
+        if "--socks5" in words:
+            assert running.out[0].startswith("SOCKS 5 on 127.0.0.1:")
+        else:
+            assert running.ask(running.ports[0][1]).startswith("web-")
+        ended.append(running.end())
+    assert ended == [0, 0, 0, 4, 0]

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from oracle import Oracle, missing
-
-COMPARED = pytest.StashKey[Counter[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -23,14 +20,6 @@ def oracle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             reason = str(e)
     if reason:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no oracle: {reason}")
-    request.config.stash[COMPARED] = node.compared
+    request.config.compared_with_the_kernel = node.compared  # tests/conftest.py prints it
     yield node
     node.close()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say how much was compared."""
-    compared = config.stash.get(COMPARED, Counter[str]())
-    if compared:
-        counts = ", ".join(f"{count} {name}" for name, count in sorted(compared.items()))
-        terminalreporter.write_line(f"compared with the kernel: {counts}")

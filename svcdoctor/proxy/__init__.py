@@ -1,0 +1,1 @@
+"""Moves clients' bytes to endpoints: listeners, the balancer, dialers, relays, on one loop."""

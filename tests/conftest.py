@@ -1,0 +1,29 @@
+"""What the tests tell at the end, out of all processes that they are spread over."""
+
+from collections import Counter
+
+import pytest
+
+
+def pytest_configure(config):
+    config.compared_with_the_kernel = Counter()
+
+
+def pytest_sessionfinish(session):
+    """Hand the counts to the process that prints them, where this is another one."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["compared"] = dict(session.config.compared_with_the_kernel)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    node.config.compared_with_the_kernel.update(getattr(node, "workeroutput", {}).get("compared", {}))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say how many packets the evaluator and the kernel were asked about."""
+    counts = config.compared_with_the_kernel
+    if counts:
+        listed = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+        terminalreporter.write_line(f"compared with the kernel: {listed}")
