@@ -324,6 +324,8 @@ class ForwardRun:
         self.loop.stop()
 
     def _end(self) -> None:
+        if self._child is not None:  # a signal came while it was started
+            self._child.interrupted(signal.SIGTERM)
         for watcher in self._watchers:
             watcher.close()
         for other in self.beside:

@@ -43,8 +43,9 @@ WORKERS = 64
 
 def bulk_wish(connection, wish):
     """``down N`` or ``up N`` bytes, and an answer."""
-    word, _, count = wish.decode().strip().partition(" ")
-    left, block = int(count), bytearray(1 << 18)
+    line, _, begun = wish.partition(b"\n")
+    word, _, count = line.decode().partition(" ")
+    left, block = int(count) - len(begun), bytearray(1 << 18)
     connection.setblocking(True)
     with connection:
         while left:

@@ -1,6 +1,8 @@
 """``svcdoctor forward`` as a user runs it, beside kubectl with the same words: what is opened and what is printed."""
 
+import contextlib
 import os
+import random
 import re
 import shutil
 import socket
@@ -16,9 +18,24 @@ def kubectl():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("kubectl is not installed")
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
+def free_port(count=1):
+    """A port that nothing has, nor so many in a row; not one of those that the kernel gives away."""
+    while True:
+        first = random.randrange(20000, 32000)
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
+
+
+def free_ports(count):
+    """The first of so many ports in a row that nobody has, below those that the kernel gives away."""
+    while True:
+        first = random.randrange(20000, 30000)
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
 
 
 def anonymous(lines, chosen):
@@ -121,7 +138,7 @@ def test_several_targets_at_once(forward):
 
 
 def test_a_port_for_each_pod(forward, world):
-    local = free_port()
+    local = free_ports(3)
     running = forward("svc/web", f"{local}:80", "--all-pods", "--address", "127.0.0.1").opened(2)
     assert sorted(line.rpartition(" ")[2] for line in running.out) == ["pod/web-1", "pod/web-2"]
     names = [running.ask(port).split()[0] for port in (local, local + 1)]

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 import threading
 from pathlib import Path
 
@@ -106,22 +107,28 @@ def test_a_port_in_use_of_one_target_opens_none(forward):
         assert f"cannot listen on 127.0.0.1:{port}" in running.err[-1]
 
 
-def test_a_privileged_port(forward, world, tmp_path):
+def test_a_privileged_port(forward, world):
     missing = shutil.which("setpriv") is None or os.getuid()
     if missing or int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) < 1024:
         reason = "needs root, setpriv, and ports that are privileged"
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
     config = world.kubeconfig(tmp_path / "readable")
     config.chmod(0o644)
-    for folder in [tmp_path, *tmp_path.parents][:3]:
+    for folder in [tmp_path, *tmp_path.parents]:
         folder.chmod(0o755)
+        if folder.name.startswith("pytest-of-"):
+            break
     program = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "svcdoctor", "forward")
-    running = forward("svc/web", "81", "--address", "127.0.0.1", program=program, kubeconfig=config)
-    ends(
-        running,
-        2,
-        "cannot listen on 127.0.0.1:81: Permission denied; choose a port from 1024 on, or run as root",
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        config = world.kubeconfig(Path(folder) / "kubeconfig")
+        config.chmod(0o644)
+        running = forward("svc/web", "81", "--address", "127.0.0.1", program=program, kubeconfig=config)
+        ends(
+            running,
+            2,
+            "cannot listen on 127.0.0.1:81: Permission denied; choose a port from 1024 on, or run as root",
+        )
 
 
 def test_no_pod_is_ready_in_time(forward, world):

@@ -168,7 +168,10 @@ def test_a_fault_is_real_is_named_and_is_fixed(lab, code):
     finally:
         fixed = lab("fix").stdout
     assert code in fixed
-    assert who(lab.get(f"http://{NODES[1]}:31372/")) in PODS
+    until = time.monotonic() + 10  # an application that is started again needs its time
+    while not isinstance(page := lab.get(f"http://{NODES[1]}:31372/"), str) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert who(page) in PODS
 
 
 ASKED = {"RUL013": ["svc/kube-dns", "-n", "kube-system"]}
