@@ -1,7 +1,7 @@
 """One packet through one node: netfilter's hooks in the kernel's order, with routing between them.
 
-    from an interface:   prerouting → routing → input                         (for this node)
-                                              → forward → postrouting         (for another)
+    from an interface:   ingress → prerouting → routing → input               (for this node)
+                                                        → forward → postrouting (for another)
     made on the node:    routing → output → routing again → postrouting       (for another)
                                                           → postrouting → prerouting → input   (for itself)
 
@@ -201,7 +201,8 @@ class Node:
             ]  # ip6_rcv_core, before any hook
         ended: list[Outcome] = []
         onward: list[tuple[Packet, Decision]] = []
-        for live in self._hook("prerouting", packet, ended):
+        coming = [q for p in self._ingress(packet, ended) for q in self._hook("prerouting", p, ended)]
+        for live in coming:
             route = self.router.incoming(live)
             if route.way is Way.LOCAL:
                 self._input(live, ended)
@@ -240,6 +241,27 @@ class Node:
                 ended.append(_by_route(route, live))
         self._onward(onward, ("postrouting",), ended)
         return ended
+
+    def _ingress(self, packet: Packet, ended: list[Outcome]) -> list[Packet]:
+        """The packets that pass the ingress chains of the interface by which they come in."""
+        live = [packet]
+        for stage in self._stages[packet.family, "ingress"]:
+            base = stage.bases[0]
+            if packet.iif is not None and base.devices is not None:
+                if packet.iif in base.devices:
+                    live = [q for p in live for q in _filter(base, p, ended)]
+                continue
+            lost: list[Outcome] = []
+            for asked in live:
+                _filter(base, asked.copy(), lost)
+            if lost:  # by a chain that may be another interface's
+                chain = f"{base.chain.table} {base.chain.name}"
+                reason = (
+                    f"whether the packet comes in by an interface of the ingress chain {chain} is not known"
+                )
+                ended.append(Outcome(Fate.UNKNOWN, lost[0].packet, reason))
+                return []
+        return live
 
     def _input(self, packet: Packet, ended: list[Outcome], nat: bool = True) -> None:
         packet.oif = ""

@@ -244,17 +244,18 @@ class Chain:
         return by_address
 
 
-HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+HOOKS = ("ingress", "prerouting", "input", "forward", "output", "postrouting")
 
 
 class BaseChain:
     """A chain that the kernel calls at a hook: the lower the priority, the earlier.
 
     ``kind`` is ``filter``, ``nat`` or ``route``; ``families`` are 4 and/or 6 (an inet table has both).
-    ``accepts`` is the policy. ``backend`` is ``iptables-legacy``, ``iptables-nft`` or ``nftables``.
+    ``accepts`` is the policy. ``backend`` is ``iptables-legacy``, ``iptables-nft`` or ``nftables``. ``devices`` are
+    the interfaces that an ingress chain is bound to, ``None`` where the dump does not tell.
     """
 
-    __slots__ = ("accepts", "backend", "chain", "families", "hook", "kind", "priority")
+    __slots__ = ("accepts", "backend", "chain", "devices", "families", "hook", "kind", "priority")
 
     def __init__(
         self,
@@ -265,7 +266,9 @@ class BaseChain:
         families: frozenset[int],
         backend: str,
         accepts: bool = True,
+        devices: frozenset[str] | None = None,
     ) -> None:
+        self.devices = devices
         self.chain = chain
         self.hook = hook
         self.priority = priority

@@ -1,7 +1,7 @@
 """A node's nftables ruleset as the rule language has it: base chains, chains, and the dialect of each table.
 
-Chains carry their table's name with its family: ``ip kube-proxy``. Tables of other families than ip, ip6 and
-inet (bridge, arp, netdev) see no routed packet at these hooks and are left out.
+Chains carry their table's name with its family: ``ip kube-proxy``. Tables of the families bridge and arp see no
+routed packet and are left out, of netdev those at the hook egress are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ from svcdoctor.dataplane.nftvalues import Unmodelled
 from svcdoctor.dataplane.surroundings import Surroundings
 from svcdoctor.node.nftjson import EVALUATED, NftDump, NftLimit, NftQuota, NftRule, NftTable
 
-FAMILIES = {"ip": frozenset({4}), "ip6": frozenset({6}), "inet": frozenset({4, 6})}
+FAMILIES = {
+    "ip": frozenset({4}),
+    "ip6": frozenset({6}),
+    "inet": frozenset({4, 6}),
+    "netdev": frozenset({4, 6}),
+}
 IPTABLES_TABLES = frozenset({"raw", "mangle", "nat", "filter", "security"})
 BUILTIN = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
 
@@ -132,8 +137,11 @@ class NftablesRules:
                 assert chain is not None
                 families = FAMILIES[dialect.family]
                 accepts = head.policy != "drop"
+                devices = None if head.dev is None else frozenset(_listed(head.dev))
                 found.append(
-                    BaseChain(chain, head.hook, head.prio, head.type, families, self.backend, accepts)
+                    BaseChain(
+                        chain, head.hook, head.prio, head.type, families, self.backend, accepts, devices
+                    )
                 )
         return found
 
@@ -147,6 +155,10 @@ class NftablesRules:
     def chain(self, table: str, name: str) -> Chain | None:
         dialect = self._dialects.get(table)
         return dialect.chain(name) if dialect is not None else None
+
+
+def _listed(devices: str | list[str]) -> list[str]:
+    return [devices] if isinstance(devices, str) else devices
 
 
 def is_iptables(table: NftTable) -> bool:

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from svcdoctor.model.errors import SvcdoctorError
 
-EVALUATED = ("ip", "ip6", "inet")  # families whose chains see a routed packet
+EVALUATED = ("ip", "ip6", "inet", "netdev")  # families whose chains see a routed packet
 
 
 class NftRule(msgspec.Struct, frozen=True, gc=False):
@@ -29,7 +29,7 @@ class NftRule(msgspec.Struct, frozen=True, gc=False):
 
 
 class NftChain(msgspec.Struct, frozen=True, gc=False):
-    """A chain's head: ``hook``, ``type`` and ``prio`` are those of a base chain."""
+    """A chain's head: ``hook``, ``type`` and ``prio`` are those of a base chain, ``dev`` the devices at ingress."""
 
     family: str
     table: str
@@ -38,6 +38,7 @@ class NftChain(msgspec.Struct, frozen=True, gc=False):
     hook: str | None = None
     prio: int = 0
     policy: Literal["accept", "drop"] = "accept"
+    dev: str | list[str] | None = None
 
 
 class NftSet(msgspec.Struct, frozen=True, gc=False):

@@ -12,9 +12,10 @@ from nftdump import goto, jump, match, meta, payload, prefix, ruleset, tracked
 
 from svcdoctor.dataplane.answers import Question, ask, outcome_json, packet_of
 from svcdoctor.dataplane.evaluate import DROPPED, UNKNOWN, run
-from svcdoctor.dataplane.hooks import Node
+from svcdoctor.dataplane.hooks import Fate, Node
 from svcdoctor.dataplane.language import Op
 from svcdoctor.dataplane.nftables import NftablesRules, is_iptables
+from svcdoctor.dataplane.packet import packet
 from svcdoctor.dataplane.routing import PlainRouter
 from svcdoctor.dataplane.surroundings import PlainSurroundings
 from svcdoctor.node.nftjson import read_nft_json
@@ -94,6 +95,7 @@ def test_base_chains_tables_and_chains():
     ] == [
         ("ip shop", "late", "output", -90, "nat", {4}, True),
         ("inet guard", "in", "output", 5, "route", {4, 6}, False),
+        ("inet guard", "dev", "ingress", 0, "filter", {4, 6}, True),
     ]
     assert list(rules.tables()) == ["ip shop", "inet guard", "ip6 asleep"]
     assert list(rules.chains("ip shop")) == ["late", "plain"]
@@ -368,3 +370,46 @@ def test_a_rule_that_is_nested_deep_is_followed_or_unknown():
         ((endings[depth], _, _),) = run(base, tracked("10.0.0.1", "10.0.0.2", 80))
     assert endings[50] == DROPPED
     assert endings[450] in (DROPPED, UNKNOWN)
+
+
+def ingress(*rules, family="netdev", **head):
+    """A ruleset with one chain at ingress, in front of nothing else."""
+    chain = {"family": family, "table": "t", "name": "in", "handle": 1, "type": "filter", "hook": "ingress"}
+    listed = [{"chain": chain | {"prio": 0, "policy": "accept"} | head}]
+    listed += [
+        {"rule": {"family": family, "table": "t", "chain": "in", "handle": 2, "expr": r}} for r in rules
+    ]
+    dump = {
+        "nftables": [{"metainfo": {"json_schema_version": 1}}, {"table": {"family": family, "name": "t"}}]
+    }
+    dump["nftables"] += listed
+    return NftablesRules(read_nft_json(json.dumps(dump).encode(), "nft.json"), PlainSurroundings([]))
+
+
+def saddr(ip, address):
+    return {"match": {"op": "==", "left": {"payload": {"protocol": ip, "field": "saddr"}}, "right": address}}
+
+
+@pytest.mark.parametrize("family", ["netdev", "inet"])
+@pytest.mark.parametrize(
+    ("ip", "source", "target"), [("ip", "192.0.2.1", "10.0.0.1"), ("ip6", "2001:db8::1", "fd00::1")]
+)
+def test_an_ingress_chain_drops_before_all_others(family, ip, source, target):
+    drop = [saddr(ip, source), {"drop": None}]
+
+    def fate(rules, iif):
+        live = packet(source, target, 80)
+        live.iif = iif
+        [outcome] = Node([rules], PlainRouter([])).receive(live)
+        return outcome.fate
+
+    bound = ingress(drop, family=family, dev="eth0")
+    assert fate(bound, "eth0") is Fate.DROPPED
+    assert fate(bound, "eth1") is Fate.FORWARDED
+    assert fate(bound, None) is Fate.UNKNOWN
+    assert fate(ingress(drop, family=family, dev=["eth1", "eth0"]), "eth1") is Fate.DROPPED
+    assert (
+        fate(ingress(drop, family=family), "eth0") is Fate.UNKNOWN
+    )  # some versions of nft leave the device out
+    other = [saddr(ip, target), {"drop": None}]
+    assert fate(ingress(other, family=family), None) is Fate.FORWARDED

@@ -296,16 +296,16 @@ class Somewhere(PodRuntime):
         return sandbox_here(f"{namespace}/{pod}", {})
 
 
-KUBECTL_POD = pod("web-1", [port(38080, "http"), port(38443, "https"), port(38053, "dns", "UDP")])
+KUBECTL_POD = pod("web-1", [port(18080, "http"), port(18443, "https"), port(18053, "dns", "UDP")])
 KUBECTL = [
     KUBECTL_POD,
     made("Deployment", {"selector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]}}, "web"),
     service(
-        port(37080, "plain", target=38080),
-        port(37443, "https", target="https"),
-        port(37081, "same", target=None),
-        port(37053, "dns", "UDP", target=38053),
-        port(37099, "lost", target="nowhere"),
+        port(17080, "plain", target=18080),
+        port(17443, "https", target="https"),
+        port(17081, "same", target=None),
+        port(17053, "dns", "UDP", target=18053),
+        port(17099, "lost", target="nowhere"),
     ),
     made("Service", HEADLESS["spec"], "headless"),
     made("Service", {"clusterIP": "10.96.0.9", "ports": [port(80, target=80)]}, "bare"),
@@ -367,11 +367,11 @@ def ours(target: str, text: str) -> tuple[int | None, list[int]]:
 @pytest.mark.parametrize(
     ("target", "text"),
     [
-        *(("web-1", text) for text in ("38080", "38888:38080", ":38080", "0:38080", "038080", "http")),
-        *(("pod/web-1", text) for text in ("38888:http", ":https", "http:http", "12345")),
-        *(("deployment.apps/web", text) for text in ("http", "38888:39999")),
-        *(("svc/web", text) for text in ("37080", "38888:37443", "https", ":plain", "37081", "0:same")),
-        *(("services/headless", text) for text in ("38888:80", "38888:plain")),
+        *(("web-1", text) for text in ("18080", "18888:18080", ":18080", "0:18080", "018080", "http")),
+        *(("pod/web-1", text) for text in ("18888:http", ":https", "http:http", "12345")),
+        *(("deployment.apps/web", text) for text in ("http", "18888:19999")),
+        *(("svc/web", text) for text in ("17080", "18888:17443", "https", ":plain", "17081", "0:same")),
+        *(("services/headless", text) for text in ("18888:80", "18888:plain")),
     ],
 )
 def test_kubectl_forwards_the_same_ports(kubectl: Kubectl, target: str, text: str) -> None:
@@ -387,8 +387,8 @@ def test_kubectl_forwards_the_same_ports(kubectl: Kubectl, target: str, text: st
     ("target", "text"),
     [
         *(("web-1", text) for text in ("0", "1:0", "65536", "1:65536", "65536:1", "", ":", "5000:", "1:-1")),
-        *(("web-1", text) for text in (" 80", "+80", "http:80", "HTTP", "nope", "dns", "38053")),
-        *(("svc/web", text) for text in ("38080", "http", "37099", "dns", "37053", "65536", ":")),
+        *(("web-1", text) for text in (" 80", "+80", "http:80", "HTTP", "nope", "dns", "18053")),
+        *(("svc/web", text) for text in ("18080", "http", "17099", "dns", "17053", "65536", ":")),
         *(("services/headless", text) for text in ("http", "53", "1234")),
         ("svc/bare", "80"),
         ("pod/web-1/x", "80"),
@@ -410,14 +410,14 @@ def test_kubectl_refuses_the_same(kubectl: Kubectl, target: str, text: str) -> N
 )
 def test_kubectl_listens_on_the_same_addresses(kubectl: Kubectl, option: str) -> None:
     expected = parse_addresses([option])
-    found, errors = kubectl("web-1", ":38080", "--address", option, lines=len(expected))
+    found, errors = kubectl("web-1", ":18080", "--address", option, lines=len(expected))
     # It prints an address as it was written.
     assert {ip.removeprefix("::ffff:") for ip, _, _ in found} == {a.ip for a in expected}, errors
 
 
 @pytest.mark.parametrize("option", ["web", "[::1]", "fe80::1%lo", "", "localhost, ::1", ","])
 def test_kubectl_refuses_the_same_addresses(kubectl: Kubectl, option: str) -> None:
-    found, errors = kubectl("web-1", ":38080", "--address", option)
+    found, errors = kubectl("web-1", ":18080", "--address", option)
     assert not found and errors.startswith("error: ")
     with pytest.raises(SvcdoctorError):
         parse_addresses([option])
