@@ -97,9 +97,12 @@ def stale_rules(world: World, host: Host, services: tuple[Service, ...]) -> Iter
     look="iptables-legacy-save | grep -c KUBE-SVC; iptables-nft-save | grep -c KUBE-SVC (on the node)",
 )
 def two_backends(world: World, host: Host, services: tuple[Service, ...]) -> Iterator[Raised]:
+    backends = ("iptables-legacy", "iptables-nft")
+    if not {r.backend for r in host.rulesets}.issuperset(backends):
+        return
     counts = {
         backend: count
-        for backend in ("iptables-legacy", "iptables-nft")
+        for backend in backends
         if (count := sum(bool(SERVICE_CHAIN.match(c)) for c in host.chain_names(backend, "nat")))
     }
     if len(counts) < 2:

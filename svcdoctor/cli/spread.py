@@ -32,7 +32,7 @@ def spread(work: Callable[[P], R], parts: Sequence[P]) -> Iterator[R]:
     shares = [parts[first:end] for first, end in pairwise(bounds)]
     children = [_fork(work, share) for share in shares[:-1]]
     try:
-        last = list(map(work, shares[-1]))
+        last = _without_collections(work, shares[-1])
         for (_, pipe), share in zip(children, shares, strict=False):
             with os.fdopen(pipe, "rb", closefd=False) as stream:
                 data = stream.read()
@@ -49,6 +49,17 @@ def spread(work: Callable[[P], R], parts: Sequence[P]) -> Iterator[R]:
             os.waitpid(child, 0)
 
 
+def _without_collections(work: Callable[[P], R], share: Sequence[P]) -> list[R]:
+    """What is made here is mostly kept, so that looking for what is not takes time and finds nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return list(map(work, share))
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _fork(work: Callable[[P], R], share: Sequence[P]) -> tuple[int, int]:
     """The child's number, and the pipe from which its results are read to the end."""
     reading, writing = os.pipe()
@@ -59,7 +70,7 @@ def _fork(work: Callable[[P], R], share: Sequence[P]) -> tuple[int, int]:
     # Whatever happens here, the child must not go on as if it were the program itself.
     try:
         os.close(reading)
-        gc.freeze()  # a collection would write to, and so copy, everything that is shared
+        gc.disable()  # a collection would write to, and so copy, everything that is shared
         with os.fdopen(writing, "wb") as stream:
             pickle.dump(list(map(work, share)), stream, pickle.HIGHEST_PROTOCOL)
     except BaseException:

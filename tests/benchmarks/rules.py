@@ -75,7 +75,7 @@ def kube_proxy(services, endpoints):
         for name in {**dict.fromkeys(BUILTIN), **chains}
     ]
     rules = [f"-A {name} {rule}\n" for name in sorted(chains) for rule in chains[name]]
-    return f"{HEAD}*nat\n{''.join(heads)}{''.join(rules)}COMMIT\n"
+    return f"{HEAD}*nat\n{''.join(heads)}{''.join(rules)}COMMIT\n# Completed on Fri Nov 20 23:17:20 2026\n"
 
 
 def blocklist(rules):
@@ -84,7 +84,7 @@ def blocklist(rules):
     for n in range(0, rules, 1000):
         sources = (f"11.{k >> 16 & 255}.{k >> 8 & 255}.{k & 255}" for k in range(n, n + 1000))
         yield "".join(f"-A FORWARD -s {source}/32 -j DROP\n" for source in sources)
-    yield "COMMIT\n"
+    yield "COMMIT\n# Completed on Fri Nov 20 23:17:20 2026\n"
 
 
 def load(file):
