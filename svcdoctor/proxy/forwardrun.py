@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from svcdoctor.model.base import KubeObject
@@ -86,6 +86,8 @@ class ForwardRun:
         self._error: SvcdoctorError | None = None
         self._code = 0
         self._child: ChildCommand | None = None
+        self._starting = False
+        self._early_signal = 0
         self._command: Sequence[str] = ()
         self._listening: list[Listening] = []
         self._socks: SocksProxy | None = None
@@ -249,12 +251,12 @@ class ForwardRun:
             forwards.update(forwards.latest)
 
     @contextlib.contextmanager
-    def _failing(self, forwards: PortForwards | None = None):  # type: ignore[no-untyped-def]
+    def _failing(self, forwards: PortForwards) -> Iterator[None]:
         """An error before all ports listen ends the run; later it is told."""
         try:
             yield
         except SvcdoctorError as e:
-            if self._waiting or forwards is None:
+            if self._waiting:
                 self._fail(e)
             else:
                 self._tell(Troubled(str(forwards.plan.target), e.message))
@@ -302,21 +304,27 @@ class ForwardRun:
     def _interrupted(self, number: int, frame: object) -> None:
         if not self._began:  # a question to the API server is not waited for
             raise SystemExit(128 + number)
-        if self._child is None:
-            self.loop.stop()
-        else:
+        if self._child is not None:
             self._child.interrupted(number)
+        elif self._starting:  # it may run already, but cannot be told yet
+            self._early_signal = number
+        else:
+            self.loop.stop()
 
     def _start_command(self) -> None:
         env = {**self._environ, **environment(self._listening)}
         if self._socks is not None:
             env["SVCDOCTOR_SOCKS5"] = in_words(self._socks.addresses[0])
+        self._starting = True
         try:
             self._child = ChildCommand(
                 self._command, env, lambda code: self._soon(lambda: self._command_ended(code))
             )
         except SvcdoctorError as e:
             self._fail(e)
+            return
+        if self._early_signal:
+            self._child.interrupted(self._early_signal)
 
     def _command_ended(self, code: int) -> None:
         self._child = None
@@ -324,7 +332,7 @@ class ForwardRun:
         self.loop.stop()
 
     def _end(self) -> None:
-        if self._child is not None:  # a signal came while it was started
+        if self._child is not None:  # an error ended the run
             self._child.interrupted(signal.SIGTERM)
         for watcher in self._watchers:
             watcher.close()

@@ -5,7 +5,8 @@ Ammar, Moon: Prefix-Preserving IP Address Anonymization, ICNP 2002, "Crypto-PAn"
 its subnet, a CIDR maps to a CIDR, and equal stays equal. Each bit is flipped or not by a keyed hash of the bits
 before it. Where the bits lead to a range with a meaning, nothing is flipped, so the range maps to itself; and
 where an address's every bit has a meaning (loopback, multicast), the address stays as it is. An IPv4 address
-inside an IPv6 one (mapped, NAT64) maps as it does alone.
+inside an IPv6 one (mapped, NAT64) maps as it does alone. The last octet of an IPv4 address stays: no host may
+become its subnet's broadcast address (all ones), to which packets go another way, whatever the subnet's length.
 
 The key lives as long as the object. As with every scheme of this kind, someone who knows some of the original
 addresses learns prefixes of others.
@@ -34,6 +35,7 @@ _RANGES_4 = (
     "203.0.113.0/24",
 )
 _RANGES_6 = ("fc00::/8", "fd00::/8", "fe80::/64", "2000::/3", "2001:db8::/32", "ff02::1:ff00:0/104")
+_MAPPED_BITS_4 = 24
 _EMBEDDED = tuple(ipaddress.IPv6Network(n) for n in ("::ffff:0:0/96", "64:ff9b::/96"))
 
 
@@ -57,9 +59,9 @@ class AddressMap:
         """The address with its first ``bits`` bits mapped and the others as they are."""
         value = int(address)
         if isinstance(address, ipaddress.IPv4Address):
-            return ipaddress.IPv4Address(self._v4.mapped(value, bits))
+            return ipaddress.IPv4Address(self._v4.mapped(value, min(bits, _MAPPED_BITS_4)))
         if any(address in network for network in _EMBEDDED):
-            inner = self._v4.mapped(value & 0xFFFFFFFF, max(bits - 96, 0))
+            inner = self._v4.mapped(value & 0xFFFFFFFF, min(max(bits - 96, 0), _MAPPED_BITS_4))
             return ipaddress.IPv6Address(value >> 32 << 32 | inner)
         return ipaddress.IPv6Address(self._v6.mapped(value, bits))
 

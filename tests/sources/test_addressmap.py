@@ -44,6 +44,17 @@ def test_an_address_stays_in_its_network(data: st.DataObject) -> None:
     assert MAP.address(address) in ipaddress.ip_network(mapped)
 
 
+@pytest.mark.parametrize("network", ["10.1.2.0/24", "192.168.7.64/26", "203.0.113.8/29"])
+def test_no_host_becomes_a_broadcast_address(network: str) -> None:
+    """Whatever the key."""
+    original = ipaddress.ip_network(network)
+    for number in range(50):
+        addresses = AddressMap(number.to_bytes(32, "big"))
+        mapped = ipaddress.ip_network(addresses.text(network) or "")
+        assert mapped.broadcast_address == addresses.address(original.broadcast_address)
+        assert mapped != original or network.startswith("203.")  # a range of 24 bits maps to itself
+
+
 @pytest.mark.parametrize(
     "range_",
     [
