@@ -7,8 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "svcdoctor"
-PURE = ["model", "cluster", "node", "dataplane", "path", "checks", "tunnel"]
-ORDER = [*PURE, "sources", "proxy", "report", "lab", "cli"]
+PURE = ["model", "cluster", "node", "dataplane", "dns", "path", "checks", "tunnel", "capture"]
+ORDER = [*PURE, "sources", "proxy", "probe", "report", "lab", "cli"]
 IMPURE = {"socket", "subprocess", "asyncio", "http", "urllib.request", "ssl", "kubernetes", "threading"}
 
 

@@ -1,0 +1,1 @@
+"""Active evidence: connections, DNS queries, raw packets, and what they met."""
