@@ -1,11 +1,16 @@
-"""What the tests tell at the end, out of all processes that they are spread over."""
+"""What all tests begin with, and what they tell at the end, out of all processes that they are spread over."""
 
+import signal
 from collections import Counter
 
 import pytest
 
 
 def pytest_configure(config):
+    # Programs that tests start inherit what is ignored, and behind nohup or "&" that is what they are to be ended by.
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     config.compared_with_the_kernel = Counter()
 
 

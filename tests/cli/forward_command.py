@@ -86,7 +86,8 @@ class Running:
         """Its exit code, when all that it wrote was read."""
         code = self.process.wait(seconds)
         for reader in self._readers:
-            reader.join()
+            reader.join(seconds)
+            assert not reader.is_alive(), "something that it started holds its output open"
         return code
 
     @property
