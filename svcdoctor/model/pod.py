@@ -62,12 +62,26 @@ class ReadinessGate(Base, frozen=True):
     condition_type: str = ""
 
 
+class DnsOption(Base, frozen=True):
+    """One of resolv.conf's options; without a value it is a switch."""
+
+    name: str = ""
+    value: str | None = None
+
+
+class DnsConfig(Base, frozen=True):
+    nameservers: tuple[str, ...] | None = None
+    searches: tuple[str, ...] | None = None
+    options: tuple[DnsOption, ...] | None = None
+
+
 class PodSpec(Base, frozen=True):
     node_name: str = ""
     host_network: bool = False
     hostname: str = ""
     subdomain: str = ""
     dns_policy: str = ""
+    dns_config: DnsConfig | None = None
     containers: tuple[Container, ...] | None = None
     init_containers: tuple[Container, ...] | None = None
     readiness_gates: tuple[ReadinessGate, ...] | None = None

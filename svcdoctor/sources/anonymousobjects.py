@@ -13,11 +13,12 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from svcdoctor.dns.resolvconf import OPTIONS
 from svcdoctor.model.base import KubeObject, Labels
 from svcdoctor.model.cluster import ConfigMap
 from svcdoctor.model.facts import Kind
 from svcdoctor.model.gateway import GatewayAddress
-from svcdoctor.model.pod import Lifecycle, Pod
+from svcdoctor.model.pod import DnsOption, Lifecycle, Pod
 from svcdoctor.model.policy import LabelRequirement
 from svcdoctor.model.workload import WorkloadSpec
 from svcdoctor.sources import vocabulary
@@ -134,8 +135,15 @@ def _hook(tokens: Tokens, hook: dict[str, Any]) -> dict[str, Any]:
     return hook  # redaction left only its kind
 
 
+def _option(tokens: Tokens, text: str) -> str:
+    """The name or the number of one of resolv.conf's options."""
+    return text if text in OPTIONS or text.isdigit() else ""
+
+
 _BY_FIELD: dict[tuple[type[msgspec.Struct], str], Rule] = {
     (ConfigMap, "data"): anonymous_config,
+    (DnsOption, "name"): _option,
+    (DnsOption, "value"): _option,
     (GatewayAddress, "value"): _host,
     (Lifecycle, "pre_stop"): _hook,
     (WorkloadSpec, "selector"): _selector,
@@ -158,11 +166,12 @@ _BY_NAME: dict[str, Rule] = {
         _name,
     ),
     **dict.fromkeys(
-        ("hostname", "hostnames", "host", "hosts", "external_name", "address", "addresses"), _host
+        ("hostname", "hostnames", "host", "hosts", "external_name", "address", "addresses", "searches"), _host
     ),
     **dict.fromkeys(
         (
             "ip",
+            "nameservers",
             "pod_ip",
             "host_ip",
             "cluster_ip",
