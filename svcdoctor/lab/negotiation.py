@@ -25,7 +25,8 @@ PATCHES: Mapping[str, Callable[[Object, Object], Object]] = {
     "application/merge-patch+json": merge_patch,
     "application/strategic-merge-patch+json": strategic_patch,
 }
-"""The patches that are understood, and how they are applied."""
+"""The patches that are objects, and how they are applied."""
+JSON_PATCH = "application/json-patch+json"
 
 # The emitter in C is ten times as fast as the one in Python.
 _Emitter: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -91,6 +92,6 @@ def decode(body: bytes, media: str) -> object:
             raise ValueError(str(error)) from error
     if media == PROTOBUF:
         return decode_review(body)
-    if media not in ("", JSON, *PATCHES):
+    if media not in ("", JSON, JSON_PATCH, *PATCHES):
         raise unsupported_media_type((JSON, YAML))
     return msgspec.json.decode(body)

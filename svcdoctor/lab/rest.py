@@ -11,12 +11,14 @@ from datetime import datetime
 import msgspec
 
 from svcdoctor.lab.cluster_tables import printer_of
-from svcdoctor.lab.negotiation import JSON, PATCHES, Form, decode, encode, negotiate
+from svcdoctor.lab.jsonpatch import json_patch
+from svcdoctor.lab.negotiation import JSON, JSON_PATCH, PATCHES, Form, decode, encode, negotiate
 from svcdoctor.lab.paging import Page
 from svcdoctor.lab.requests import Answer, Request, Response, Stream
 from svcdoctor.lab.resources import Object, Resource
 from svcdoctor.lab.selectors import Selection, selection
 from svcdoctor.lab.status import (
+    ApiError,
     bad_request,
     details_of,
     invalid,
@@ -178,9 +180,7 @@ class RestVerbs:
         namespace = action.namespace if resource.namespaced else ""
         if action.verb == "patch":
             current = self._store.get(resource, namespace, action.name)
-            if request.media_type not in PATCHES:
-                raise unsupported_media_type(tuple(PATCHES))
-            obj = PATCHES[request.media_type](current, request_object(request))
+            obj = patched(request, current)
         else:
             obj = request_object(request)
         obj = self._addressed(request, resource, obj)
@@ -230,12 +230,31 @@ class RestVerbs:
         return Response(200, *encode(status, Form.JSON))
 
 
-def request_object(request: Request) -> Object:
-    """The object in a request's body. Raises `ApiError` 400 and 415."""
+def patched(request: Request, current: Object) -> Object:
+    """The object with the patch in a request's body. Raises `ApiError` 400, 415 and 422."""
+    if request.media_type == JSON_PATCH:
+        operations = _value(request)
+        if not isinstance(operations, list):
+            raise bad_request("a JSON patch is a list of operations")
+        try:
+            return json_patch(current, operations)
+        except ValueError as error:
+            raise ApiError(422, "Invalid", f"the server rejected our request: {error}") from error
+    if request.media_type not in PATCHES:
+        raise unsupported_media_type((JSON_PATCH, *PATCHES))
+    return PATCHES[request.media_type](current, request_object(request))
+
+
+def _value(request: Request) -> object:
     try:
-        obj = decode(request.body, request.media_type)
+        return decode(request.body, request.media_type)
     except ValueError as error:
         raise bad_request(f"the object provided is unrecognized: {error}") from error
+
+
+def request_object(request: Request) -> Object:
+    """The object in a request's body. Raises `ApiError` 400 and 415."""
+    obj = _value(request)
     if not isinstance(obj, dict) or not isinstance(obj.get("metadata") or {}, dict):
         raise bad_request("the object provided is unrecognized: it must be a JSON object with metadata")
     return obj

@@ -193,4 +193,7 @@ def test_writing(kubectl: Kubectl, store: ObjectStore) -> None:
         "service/made patched"
     ]
     assert store.get(SERVICES, "truth", "made")["spec"]["selector"] == {"a": "b"}
+    change = '[{"op":"add","path":"/spec/ports/0/targetPort","value":8080}]'
+    assert lines(kubectl("patch", "svc", "made", "--type=json", "-p", change)) == ["service/made patched"]
+    assert store.get(SERVICES, "truth", "made")["spec"]["ports"][0]["targetPort"] == 8080
     assert lines(kubectl("delete", "svc", "made")) == ['service "made" deleted']
