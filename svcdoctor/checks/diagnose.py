@@ -12,16 +12,21 @@ from msgspec.structs import replace
 # Importing the families registers their checks, in the order in which root causes are looked for.
 from svcdoctor.checks import (  # noqa: F401
     asked,
+    dns,
+    dnsserver,
     external,
     noderules,
     nodes,
     nodestate,
+    observed,
+    outside,
     policies,
     ports,
     readiness,
     rejected,
     selection,
     services,
+    sockets,
 )
 from svcdoctor.checks.registry import Case, run
 from svcdoctor.cluster.wouldbe import is_placeholder
@@ -30,6 +35,7 @@ from svcdoctor.model.finding import Finding, Severity
 from svcdoctor.model.request import Request
 from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.model.trace import Outcome, Path, Result, Trace, Verdict
+from svcdoctor.path.observing import with_observations
 from svcdoctor.path.trace import trace
 from svcdoctor.path.view import View
 
@@ -47,16 +53,20 @@ class Source(Protocol):
 
 def diagnose(source: Source, request: Request, namespace: str) -> Trace:
     """The trace of ``request`` with its findings, root cause first. Raises SvcdoctorError."""
-    snapshot = source.snapshot()
+    return diagnosed(source, source.snapshot(), request, namespace)[0]
+
+
+def diagnosed(source: Source, snapshot: Snapshot, request: Request, namespace: str) -> tuple[Trace, Snapshot]:
+    """The same, beginning with what a Snapshot holds already; and the Snapshot that the answer rests on."""
     for _ in range(ROUNDS):
         answer = answer_once(snapshot, request, namespace)
         if not answer.needs:
-            return answer
+            break
         refilled = source.refill(snapshot, answer.needs)
         if refilled is snapshot:
-            return answer
+            break
         snapshot = refilled
-    return answer
+    return answer, snapshot
 
 
 def whole(source: Source) -> Snapshot:
@@ -81,7 +91,7 @@ def exit_code(answer: Trace, fail_on: str) -> int:
 def answer_once(snapshot: Snapshot, request: Request, namespace: str) -> Trace:
     """The answer from what this Snapshot holds; what it lacked is in the Trace's ``needs``."""
     view = View(snapshot)
-    traced = trace(view, request, namespace)
+    traced = with_observations(view, trace(view, request, namespace))
     findings = run(Case(view, traced))
     paths = tuple(_with_cause(p, findings) for p in traced.paths)
     if snapshot.would_be:

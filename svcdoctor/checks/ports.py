@@ -1,4 +1,4 @@
-"""OBJ010 to OBJ016, OBJ025, NOD010: the ports between the Service and its pods."""
+"""OBJ010 to OBJ015, OBJ025: the ports between the Service and its pods."""
 
 from __future__ import annotations
 
@@ -134,6 +134,7 @@ def number_not_declared(case: Case) -> Iterator[Raised]:
                 continue
             pods = [p for p in case.selected(service) if _declared(p)]
             lacking = [p for p in pods if not any(d.container_port == target for d in _declared(p))]
+            lacking = [p for p in lacking if not case.seen_to_listen(p, target, port.protocol)]
             if not lacking:
                 continue
             offered = {(d.container_port, d.protocol): d for p in lacking for d in _declared(p)}
@@ -252,25 +253,3 @@ def headless_port(case: Case) -> Iterator[Raised]:
                     f"SRV records give, or the Service's port must equal it.",
                     patch_port(service, port, "port", port.target),
                 )
-
-
-@check(
-    "NOD010",
-    "The application seems bound to 127.0.0.1",
-    Severity.ERROR,
-    meaning=(
-        "An application that listens on loopback answers kubectl port-forward, which dials localhost inside "
-        "the pod, and refuses every connection to the pod's address."
-    ),
-    look="kubectl exec POD -- cat /proc/net/tcp (0100007F is 127.0.0.1)",
-)
-def bound_to_loopback(case: Case) -> Iterator[Raised]:
-    outcomes = case.outcomes("NOD010")
-    if outcomes:
-        pods = _pods_of(outcomes)
-        yield Raised(
-            tuple(f"Pod/{p}" for p in pods[:5]),
-            tuple(dict.fromkeys(o.reason for o in outcomes)),
-            "Its own settings bind it to loopback, and no readiness probe proves otherwise.",
-            "bind the application to 0.0.0.0 (or ::) instead of 127.0.0.1",
-        )

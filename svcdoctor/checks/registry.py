@@ -16,12 +16,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from svcdoctor.dataplane.hosts import Host
+from svcdoctor.model.evidence import arrived
 from svcdoctor.model.facts import Kind, Scope
 from svcdoctor.model.finding import Finding, Severity
 from svcdoctor.model.pod import Pod
 from svcdoctor.model.service import Service, ServicePort
+from svcdoctor.model.snapshot import canonical_or_none
 from svcdoctor.model.trace import Outcome, Trace
 from svcdoctor.path.audit import Auditor, Difference, places
+from svcdoctor.path.sockets import Ear, ear
 from svcdoctor.path.view import View
 from svcdoctor.path.world import World
 
@@ -105,6 +108,21 @@ class Case:
             and (e.involved_object.namespace, e.involved_object.name) in names
         }
         return list(found)
+
+    def seen_to_listen(self, pod: Pod, port: int, protocol: str) -> bool:
+        """Whether probes or the pod's sockets prove that its port takes connections at its address."""
+        evidence = self.view.snapshot.evidence
+        if evidence is None:
+            return False
+        listeners = evidence.sockets.get(f"{pod.namespace}/{pod.name}", ())
+        for text in pod.ips:
+            ip = canonical_or_none(text)
+            met = evidence.at(ip, port, protocol) if ip is not None else None
+            if met is not None and arrived(met):
+                return True
+            if ip is not None and ear(listeners, ip, port, protocol) is Ear.LISTENS:
+                return True
+        return False
 
     def outcomes(self, code: str) -> list[Outcome]:
         return [o for p in self.trace.paths for o in p.outcomes if o.code == code]

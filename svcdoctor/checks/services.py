@@ -129,30 +129,6 @@ def dead_endpoint(case: Case) -> Iterator[Raised]:
 
 
 @check(
-    "DNS011",
-    "A headless Service has no such record",
-    Severity.ERROR,
-    meaning=(
-        "DNS serves a record for a pod of a headless Service only while the pod is ready and its hostname and "
-        "subdomain say so (a StatefulSet sets both)."
-    ),
-    look="kubectl get endpointslices -l kubernetes.io/service-name=NAME -o yaml (hostname)",
-)
-def no_such_record(case: Case) -> Iterator[Raised]:
-    outcomes = case.outcomes("DNS011")
-    for service in case.services if outcomes else ():
-        slices = case.view.snapshot.slices(service.namespace, service.name)
-        names = {e.hostname for s in slices for e in s.endpoints or () if e.hostname and e.ready}
-        yield Raised(
-            (subject(service),),
-            (outcomes[0].reason, f"hostnames with a record: {listed(sorted(names)) or 'none'}"),
-            "The answer is NXDOMAIN.",
-            f"kubectl -n {service.namespace} get pods -o custom-columns=NAME:.metadata.name,"
-            "HOSTNAME:.spec.hostname,SUBDOMAIN:.spec.subdomain",
-        )
-
-
-@check(
     "OBJ026",
     "Settings that a headless Service ignores",
     Severity.WARNING,

@@ -25,7 +25,7 @@ def cleanup(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
 ) -> None:
-    """Delete what svcdoctor left behind in a cluster: pods of --node-facts pods.
+    """Delete what svcdoctor left behind in a cluster: the short-lived pods that it makes.
 
     They are found by their labels. A run that is under way elsewhere uses such pods too.
 

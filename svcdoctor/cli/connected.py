@@ -59,16 +59,24 @@ def connected(function: Callable[..., Any]) -> Callable[..., Any]:
 def bundled(
     function: Callable[..., Any], name: str, flags: Flags, made: Callable[[dict[str, Any]], Any]
 ) -> Callable[..., Any]:
-    """Gives a command more options, which it takes as one value: ``name``, ``made`` of what was said."""
+    """Gives a command more options, which it takes as one value: ``name``, ``made`` of what was said.
+
+    A word that an option of the command's own has already is left to it.
+    """
     function.__annotations__.pop(name)  # its type's module is imported when a command runs
     signature = inspect.signature(function, eval_str=True)
     own = [p for p in signature.parameters.values() if p.name != name]
+    # Of an annotation's option the first word is where others have their default.
+    options = [o for p in own for o in getattr(p.annotation, "__metadata__", ())]
+    taken = {w for o in options for w in (o.default, *(o.param_decls or ()))}
     added = [
         inspect.Parameter(
             option,
             inspect.Parameter.KEYWORD_ONLY,
             default=False if kind is bool else None,
-            annotation=Annotated[kind, typer.Option(*words, help=text, **_PANEL)],
+            annotation=Annotated[
+                kind, typer.Option(*(w for w in words if w not in taken), help=text, **_PANEL)
+            ],
         )
         for option, (kind, words, text) in flags.items()
     ]

@@ -20,6 +20,10 @@ from svcdoctor.model.errors import SvcdoctorError
 # Name: module, and the first line of the command's help, which a test holds equal.
 COMMANDS: dict[str, tuple[str, str]] = {
     "trace": ("svcdoctor.cli.trace", "Show a request's whole way through a Service, and why it breaks."),
+    "dns": (
+        "svcdoctor.cli.dns",
+        "Say what a name comes to for a pod: the queries in their order, their answers, and what each should be.",
+    ),
     "snapshot": (
         "svcdoctor.cli.snapshot",
         "Save what a cluster's Services rest on, or look into a saved one.",
@@ -28,13 +32,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "svcdoctor.cli.forward",
         "Forward local ports to pods, over their restarts and rollouts.",
     ),
+    "watch": (
+        "svcdoctor.cli.watch",
+        "Watch a Service's endpoints, findings and, with --probe, its answers; say at the end what was unavailable.",
+    ),
+    "capture": (
+        "svcdoctor.cli.capture",
+        "Capture a Service's packets on this node, and join each connection's legs before and after NAT.",
+    ),
     "rules": (
         "svcdoctor.cli.rules",
         "Say what a node's packet rules do: with one packet, for a Service, or against the API.",
     ),
     "cleanup": (
         "svcdoctor.cli.cleanup",
-        "Delete what svcdoctor left behind in a cluster: pods of --node-facts pods.",
+        "Delete what svcdoctor left behind in a cluster: the short-lived pods that it makes.",
     ),
     "lab": (
         "svcdoctor.cli.lab",

@@ -48,7 +48,7 @@ _FLAGS: Flags = {
         ("--node-facts-namespace",),
         "Namespace of the pods; kube-system by default.",
     ),
-    "yes": (bool, ("--yes",), "Make the pods without asking."),
+    "yes": (bool, ("--yes",), "Make pods, and run commands in pods, without asking."),
 }
 
 
@@ -83,7 +83,7 @@ class NodeFactsFlags:
             confirm=lambda planned: None if self.yes else ask(_question(planned), "--yes"),
             warn=lambda line: print(f"warning: {line}", file=sys.stderr),
         )
-        with _ended_by_signals():
+        with ended_by_signals():
             return nodeways.with_node_facts(source, snapshot, asked, progress)
 
 
@@ -133,7 +133,7 @@ def _question(planned: Planned) -> str:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Iterator[None]:
     """Lets these signals end the command as Ctrl-C does, so that pods are deleted first; ignored ones stay so."""
 
     def end(number: int, frame: FrameType | None) -> None:

@@ -13,6 +13,7 @@ import typer
 from svcdoctor.cli.connected import connected
 from svcdoctor.cli.nodefacts import NodeFactsFlags, node_facts
 from svcdoctor.cli.opening import open_source
+from svcdoctor.cli.probing import ProbeFlags, probing
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.request import Request
 from svcdoctor.model.trace import EntryKind, Trace
@@ -65,11 +66,13 @@ class Family(StrEnum):
 
 
 @app.command()
+@probing
 @node_facts
 @connected
 def trace(
     connection: Connection,
     node_facts: NodeFactsFlags,
+    probing: ProbeFlags,
     target: Annotated[
         str | None,
         typer.Argument(
@@ -131,7 +134,8 @@ def trace(
 ) -> None:
     """Show a request's whole way through a Service, and why it breaks.
 
-    Without --snapshot or -f the cluster of the current kubeconfig context is asked, read-only.
+    Without --snapshot or -f the cluster of the current kubeconfig context is asked, read-only. With --probe real
+    requests are sent too, and every hop shows what was observed beside what was predicted.
 
     Exit codes: 0 healthy, or only warnings; 1 a finding of severity error, or no such Service; 2 bad usage or
     unreadable input; 3 could not be determined.
@@ -144,6 +148,8 @@ def trace(
         raise SvcdoctorError("--snapshot and -f exclude each other")
     if (target is None) == (batch is None):
         raise SvcdoctorError("name one target (svc/NAME, HOST:PORT …) or --batch FILE")
+    offline = "--snapshot" if snapshot is not None else "-f" if manifests else "--batch" if batch else ""
+    probing.check(offline)
     source, namespace = open_source(connection, snapshot, manifests, node_facts, (node,) if node else ())
     if batch is not None:
         _batch(source, batch, namespace)
@@ -158,7 +164,10 @@ def trace(
         int(family) if family else None,
         all_namespaces,
     )
-    answer = diagnose(source, request, namespace)
+    if probing.wanted:
+        answer = probing.answer(source, request, namespace, node_facts.yes)
+    else:
+        answer = diagnose(source, request, namespace)
     _render(answer, output, color, verbose)
     requests = getattr(source, "requests", 0)
     if verbose and requests:

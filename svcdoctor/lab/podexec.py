@@ -77,7 +77,8 @@ def container_of(pod: Object, asked: str) -> str:
     if not asked:
         choice = " ".join(containers)
         raise bad_request(f"a container name must be specified for pod {name}, choose one of: [{choice}]")
-    if asked not in containers:
+    debugging = [c["name"] for c in pod["spec"].get("ephemeralContainers", ())]
+    if asked not in containers + debugging:
         raise bad_request(f"container {asked} is not valid for pod {name}")
     return asked
 

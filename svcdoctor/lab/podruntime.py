@@ -109,7 +109,7 @@ class PodRuntime:
 
 def running(pod: Object) -> Object:
     """The status of a pod whose containers all run."""
-    return status_of(pod, {c["name"]: {"running": {"startedAt": _now()}} for c in pod["spec"]["containers"]})
+    return status_of(pod, {c["name"]: {"running": {"startedAt": now()}} for c in pod["spec"]["containers"]})
 
 
 def status_of(pod: Object, states: Mapping[str, Object]) -> Object:
@@ -121,8 +121,8 @@ def status_of(pod: Object, states: Mapping[str, Object]) -> Object:
     ready = "True" if len(up) == len(states) else "False"
     return {
         "phase": phase,
-        "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": _now()}],
-        "startTime": _now(),
+        "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": now()}],
+        "startTime": now(),
         "containerStatuses": [
             {
                 "name": name,
@@ -145,7 +145,8 @@ def set_status(store: ObjectStore, namespace: str, name: str, status: Object) ->
         store.update(pod | {"metadata": unversioned, "status": status})
 
 
-def _now() -> str:
+def now() -> str:
+    """The time as objects write it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

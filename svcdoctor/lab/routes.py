@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from svcdoctor.lab import discovery, openapi
+from svcdoctor.lab.ephemeral import EphemeralContainers
 from svcdoctor.lab.forwardfaults import ForwardFaults
 from svcdoctor.lab.negotiation import Form, encode, negotiate
 from svcdoctor.lab.podexec import PodExec
@@ -123,7 +124,8 @@ def pod_routes(
     runtime: PodRuntime | None,
     forward_faults: ForwardFaults,
 ) -> list[Route]:
-    """What stands in front for pods: their admission, port-forward and, with a runtime behind them, exec and logs."""
+    """What stands in front for pods: their admission, port-forward and, with a runtime behind them, exec, logs and
+    debug containers."""
     pods = r"/api/v1/namespaces/[^/]+/pods"
     forwards = PodPortForward(store, authorizer, runtime or PodRuntime(), forward_faults)
     routes = [
@@ -134,6 +136,7 @@ def pod_routes(
         routes += [
             Route(re.compile(f"{pods}/[^/]+/exec"), PodExec(store, authorizer, runtime).answer),
             Route(re.compile(f"{pods}/[^/]+/log"), PodLogs(store, runtime).answer),
+            Route(re.compile(f"{pods}/[^/]+/ephemeralcontainers"), EphemeralContainers(store).answer),
         ]
     return routes
 

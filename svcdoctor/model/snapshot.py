@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 from svcdoctor.model.base import KubeObject
 from svcdoctor.model.cluster import Namespace, Node, ServiceCIDR
 from svcdoctor.model.endpoints import Endpoints, EndpointSlice
+from svcdoctor.model.evidence import Evidence
 from svcdoctor.model.facts import EVERYTHING, Kind, Known, Scope, Unknown
 from svcdoctor.model.ingress import Ingress
 from svcdoctor.model.nodefacts import NodeFacts
@@ -80,6 +81,7 @@ class Snapshot:
         source: str = "",
         would_be: bool = False,
         warnings: tuple[str, ...] = (),
+        evidence: Evidence | None = None,
     ) -> None:
         self._objects = dict(objects)
         self.facts = dict(facts)
@@ -87,6 +89,7 @@ class Snapshot:
         self.source = source
         self.would_be = would_be  # built from manifests: addresses and pods are what would be
         self.warnings = warnings
+        self.evidence = evidence  # what real traffic met, where it was asked for
 
     def of(self, kind: Kind) -> tuple[Any, ...]:
         """Every held object of ``kind``, complete or not."""
@@ -260,10 +263,24 @@ class Snapshot:
         all_facts = dict(self.facts)
         for kind, more in facts.items():
             all_facts[kind] = (*all_facts.get(kind, ()), *more)
-        return Snapshot(all_objects, all_facts, self.node_facts, self.source, self.would_be, self.warnings)
+        return self._with(all_objects, all_facts, self.node_facts, self.warnings, self.evidence)
 
     def with_nodes(self, nodes: Mapping[str, NodeFacts], warnings: tuple[str, ...] = ()) -> Snapshot:
         """A new Snapshot that also holds facts of these nodes, newer ones in the place of older."""
         facts = self.node_facts | dict(nodes)
         said = (*self.warnings, *warnings)
-        return Snapshot(self._objects, self.facts, facts, self.source, self.would_be, said)
+        return self._with(self._objects, self.facts, facts, said, self.evidence)
+
+    def with_evidence(self, evidence: Evidence) -> Snapshot:
+        """A new Snapshot that also holds what real traffic met."""
+        return self._with(self._objects, self.facts, self.node_facts, self.warnings, evidence)
+
+    def _with(
+        self,
+        objects: Mapping[Kind, tuple[KubeObject, ...]],
+        facts: Mapping[Kind, tuple[Known | Unknown, ...]],
+        nodes: Mapping[str, NodeFacts],
+        warnings: tuple[str, ...],
+        evidence: Evidence | None,
+    ) -> Snapshot:
+        return Snapshot(objects, facts, nodes, self.source, self.would_be, warnings, evidence)

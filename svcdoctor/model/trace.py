@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from svcdoctor.model.facts import MissingFact, Need
 from svcdoctor.model.finding import Finding
+
+if TYPE_CHECKING:
+    from svcdoctor.model.seen import EndSeen, HopSeen, PathSeen
 
 
 class Value(msgspec.Struct, frozen=True, gc=False):
@@ -134,6 +138,7 @@ class Outcome(Value, frozen=True):
     reason: str
     code: str | None = None
     status: Status = Status.OK
+    observed: EndSeen | None = None
 
 
 class Hop(Value, frozen=True):
@@ -146,6 +151,7 @@ class Hop(Value, frozen=True):
     status: Status = Status.OK
     detail: str = ""
     rules: tuple[str, ...] = ()
+    observed: HopSeen | None = None
 
 
 class PortView(Value, frozen=True):
@@ -165,6 +171,7 @@ class Path(Value, frozen=True):
     basis: Basis
     hops: tuple[Hop, ...]
     outcomes: tuple[Outcome, ...]
+    observed: PathSeen | None = None
 
 
 class TargetView(Value, frozen=True):

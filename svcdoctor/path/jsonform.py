@@ -10,6 +10,7 @@ from typing import Any
 from svcdoctor.model.audit import Audit
 from svcdoctor.model.facts import MissingFact
 from svcdoctor.model.finding import Finding
+from svcdoctor.model.seen import PathSeen
 from svcdoctor.model.trace import Hop, Outcome, Path, Trace
 
 API_VERSION = "svcdoctor/v1"
@@ -17,7 +18,7 @@ API_VERSION = "svcdoctor/v1"
 
 def outcome_json(o: Outcome) -> dict[str, Any]:
     b = o.backend
-    return {
+    form = {
         "result": o.result,
         "probability": round(o.probability, 4),
         "backend": None
@@ -28,6 +29,15 @@ def outcome_json(o: Outcome) -> dict[str, Any]:
         "code": o.code,
         "status": o.status,
     }
+    if o.observed is not None:
+        share = o.observed.share
+        form["observed"] = {
+            "answers": o.observed.answers,
+            "share": round(share, 4) if share is not None else None,
+            "direct": o.observed.direct,
+            "tunnel": o.observed.tunnel,
+        }
+    return form
 
 
 def hop_json(h: Hop) -> dict[str, Any]:
@@ -41,12 +51,41 @@ def hop_json(h: Hop) -> dict[str, Any]:
     }
     if h.rules:
         form["rules"] = list(h.rules)
+    if h.observed is not None:
+        form["observed"] = {
+            "predicted": h.observed.predicted,
+            "status": h.observed.status,
+            "detail": h.observed.detail,
+        }
+    return form
+
+
+def seen_json(s: PathSeen) -> dict[str, Any]:
+    latency = s.latency
+    form: dict[str, Any] = {
+        "place": {"kind": s.place.kind, "name": s.place.name},
+        "kind": s.kind,
+        "sent": s.sent,
+        "arrived": s.arrived,
+        "answered": s.answered,
+        "met": dict(s.met),
+        "who": dict(s.who),
+        "latency": None
+        if latency is None
+        else {name: round(getattr(latency, name), 6) for name in ("p50", "p90", "p99", "max")},
+        "detail": s.detail,
+        "agrees": s.agrees,
+        "differs": s.differs,
+        "payloadSize": s.payload_size,
+    }
+    if s.large is not None:
+        form["large"] = seen_json(s.large)
     return form
 
 
 def path_json(p: Path) -> dict[str, Any]:
     port = p.service_port
-    return {
+    form = {
         "client": {"kind": p.client.kind, "name": p.client.name, "ip": p.client.ip},
         "entry": {
             "kind": p.entry.kind,
@@ -68,6 +107,9 @@ def path_json(p: Path) -> dict[str, Any]:
         "hops": [hop_json(h) for h in p.hops],
         "outcomes": [outcome_json(o) for o in p.outcomes],
     }
+    if p.observed is not None:
+        form["observed"] = seen_json(p.observed)
+    return form
 
 
 def trace_json(t: Trace) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import heapq
 import os
 import select
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -185,16 +186,19 @@ class Loop:
 
 
 class _Wakeup:
-    """A pipe that ends the wait."""
+    """A pipe that ends the wait. What another thread asked for may free the loop before that thread has woken it."""
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()  # a signal's handler may wake while the same thread does
+        self._open = True
         self.receiver, self._sender = os.pipe()
         os.set_blocking(self.receiver, False)
         os.set_blocking(self._sender, False)
 
     def wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full: it will wake anyway
-            os.write(self._sender, b"\0")
+        with self._lock, contextlib.suppress(BlockingIOError):  # full: it will wake anyway
+            if self._open:
+                os.write(self._sender, b"\0")
 
     def on_event(self, readable: int, writable: int, hangup: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -202,5 +206,7 @@ class _Wakeup:
                 pass
 
     def close(self) -> None:
-        os.close(self.receiver)
-        os.close(self._sender)
+        with self._lock:
+            self._open = False
+            os.close(self.receiver)
+            os.close(self._sender)

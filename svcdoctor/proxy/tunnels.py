@@ -64,10 +64,15 @@ class Tunnels:
         if pod.opening < self._needed(pod):
             self._begin(pod, port)
 
+    @property
+    def opening(self) -> int:
+        """Tunnels that are being opened."""
+        return sum(pod.opening for pod in self._pods.values())
+
     def close(self) -> None:
         """End all tunnels. Those that are being opened are ended when they are there."""
         self._closed = True
-        for pod in self._pods.values():
+        for pod in list(self._pods.values()):
             for tunnel in list(pod.tunnels):
                 tunnel.close()
 
@@ -97,6 +102,7 @@ class Tunnels:
         pod.opening -= 1
         if isinstance(result, SvcdoctorError):
             waiting, pod.waiting = pod.waiting, []
+            self._forget(pod)
             for _, given in waiting:
                 given(result)
             return
@@ -120,5 +126,11 @@ class Tunnels:
 
     def _over(self, pod: _Pod, tunnel: Tunnel, why: str) -> None:
         pod.tunnels.remove(tunnel)
+        self._forget(pod)
         if why and not self._closed:
             self._ended(pod.name, why)
+
+    def _forget(self, pod: _Pod) -> None:
+        """In days of rollouts there are many pods that nobody asks for again."""
+        if not (pod.tunnels or pod.waiting or pod.opening):
+            self._pods.pop((pod.namespace, pod.name), None)

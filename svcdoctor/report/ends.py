@@ -81,10 +81,17 @@ def _cells(pen: Pen, outcome: Outcome) -> list[Text]:
     node = backend.node if backend.node != backend.host else None
     return [
         first,
+        words((_seen(outcome), "dim")),
         words((address(backend.ip, backend.port), "cyan")),
         words(_name(pen, backend)),
         words((node or "", "dim")),
     ]
+
+
+def _seen(outcome: Outcome) -> str:
+    """The share of the answers that were observed, beside the one that was predicted."""
+    seen = outcome.observed.share if outcome.observed is not None else None
+    return f"seen {share(seen)}" if seen is not None else ""
 
 
 def _name(pen: Pen, backend: Backend) -> str:

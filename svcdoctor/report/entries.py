@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from svcdoctor.model.trace import EntryKind, Hop, HopKind, Path, Status
+from svcdoctor.path.observedhops import counts_words
 from svcdoctor.report.layout import Lines, Pen, stand_in, words
 from svcdoctor.report.ways import Approach, entry_hops
 from svcdoctor.report.wording import address, entry_words
@@ -94,18 +95,20 @@ def _rows(path: Path) -> list[Row]:
     place = _place(path.entry.address, path.entry.port)
     if path.entry.kind in _NAMED_BY_NODE:
         label = path.entry.node or "<any node>"
-        return [(_worst(hops, said), words(label), words((place, "cyan")), _notes(hops, said))]
+        return [(_worst(hops, said), words(label), words((place, "cyan")), _notes(hops, said, path))]
     if path.entry.kind in (EntryKind.CLUSTER_IP, EntryKind.DNS):
         name = next((h.title for h in hops if h.kind is HopKind.DNS), "")
         where = path.hops[0].detail
         label = "  ".join(filter(None, (where, name if name != path.entry.address else "")))
-        return [(_worst(hops, said), words(label), words((place, "cyan")), _notes(hops, said))]
+        return [(_worst(hops, said), words(label), words((place, "cyan")), _notes(hops, said, path))]
     rows: list[Row] = []
     for hop in hops:
         label = f"through {hop.title}" if hop.kind is HopKind.NODE and rows else hop.title
         status = Status.OK if hop.detail in said else hop.status
         place = _place(hop.address, hop.port)
-        rows.append((status, words(label), words((place, "cyan")), _notes((hop,), said)))
+        rows.append(
+            (status, words(label), words((place, "cyan")), _notes((hop,), said, None if rows else path))
+        )
     return rows
 
 
@@ -118,7 +121,9 @@ def _worst(hops: Sequence[Hop], said: set[str]) -> Status:
     return Status.FAIL if Status.FAIL in told else told[0] if told else Status.OK
 
 
-def _notes(hops: Sequence[Hop], said: set[str]) -> str:
-    """What the hops say that is not told at the end of the way already."""
-    details = (h.detail for h in hops if h.kind not in _QUIET and h.detail and h.detail not in said)
+def _notes(hops: Sequence[Hop], said: set[str], path: Path | None) -> str:
+    """What requests by the path met, and what the hops say that is not told at the end of the way already."""
+    details = [h.detail for h in hops if h.kind not in _QUIET and h.detail and h.detail not in said]
+    if path is not None and path.observed is not None:
+        details.insert(0, counts_words(path.observed))
     return "; ".join(dict.fromkeys(details))

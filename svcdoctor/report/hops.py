@@ -36,6 +36,10 @@ def _hop(pen: Pen, hop: Hop) -> Lines:
     style = STYLE[hop.status] if hop.status is not Status.OK else "dim"
     if hop.detail:
         line.append_text(words((f"  {hop.detail}", style)))
+    if hop.observed is not None:
+        seen = hop.observed
+        predicted = "" if seen.predicted is seen.status else f" (predicted {seen.predicted})"
+        line.append_text(words(("  observed: ", "bold"), f"{seen.status}{predicted}, {seen.detail}"))
     found = pen.wrap(line, 4)
     for rule in hop.rules:
         found += [stand_in(part, 4) for part in pen.narrower(4).wrap(words((rule, "dim")))]

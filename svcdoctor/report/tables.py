@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from svcdoctor.model.finding import Finding
 from svcdoctor.model.trace import Entry, EntryKind, Outcome, Path, Trace, Verdict
+from svcdoctor.path.observedhops import milliseconds
 from svcdoctor.report.printable import printable, printable_lines
 from svcdoctor.report.wording import address, balance, basis_words, client_flag, share
 
@@ -32,6 +33,7 @@ _OUTCOME = (
     "POD ADDRESS",
     "NODE",
 )
+_OBSERVED = ("ANSWERED", "P50", "P99", "SEEN")
 _OUTCOME_WIDE = ("SOURCE SEEN", "REASON", "CODE")
 FINDING = ("CODE", "SEVERITY", "SUBJECT", "TITLE")
 FINDING_WIDE = ("FIX",)
@@ -44,7 +46,7 @@ def render(trace: Trace, style: Style) -> str:
     wide = style == "wide"
     parts = []
     if trace.paths:
-        parts.append(plain(_headers(_OUTCOME, _OUTCOME_WIDE, wide), _outcome_rows(trace, wide)))
+        parts.append(plain(_headers(_columns(trace), _OUTCOME_WIDE, wide), _outcome_rows(trace, wide)))
     if trace.findings:
         parts.append(plain(_headers(FINDING, FINDING_WIDE, wide), finding_rows(trace.findings, wide)))
     if not parts:
@@ -54,6 +56,15 @@ def render(trace: Trace, style: Style) -> str:
 
 def _headers(always: Sequence[str], wide_only: Sequence[str], wide: bool) -> list[str]:
     return [*always, *(wide_only if wide else ())]
+
+
+def _columns(trace: Trace) -> tuple[str, ...]:
+    """With what was observed where anything was."""
+    return (*_OUTCOME, *_OBSERVED) if _was_observed(trace) else _OUTCOME
+
+
+def _was_observed(trace: Trace) -> bool:
+    return any(p.observed is not None for p in trace.paths)
 
 
 def _outcome_rows(trace: Trace, wide: bool) -> list[list[str]]:
@@ -77,7 +88,21 @@ def _outcome_row(trace: Trace, path: Path, outcome: Outcome, wide: bool) -> list
         place,
         node,
     ]
+    if _was_observed(trace):
+        row += _observed(path, outcome)
     return [*row, str(outcome.source_seen), outcome.reason, outcome.code or ""] if wide else row
+
+
+def _observed(path: Path, outcome: Outcome) -> list[str]:
+    """Of the requests by the path how many were answered and how fast; the endpoint's share of the answers."""
+    seen = path.observed
+    if seen is None:
+        return [""] * len(_OBSERVED)
+    latency = seen.latency
+    times = [milliseconds(latency.p50), milliseconds(latency.p99)] if latency is not None else ["", ""]
+    part = outcome.observed.share if outcome.observed is not None else None
+    shown = share(part) if part is not None else ""
+    return [f"{seen.answered}/{seen.sent}", *(t.replace(" ", "") for t in times), shown.replace(" ", "")]
 
 
 def _entry(entry: Entry) -> str:
@@ -118,7 +143,7 @@ def _markdown(trace: Trace) -> str:
         parts.append(github(FINDING, finding_rows(trace.findings, wide=False)))
         parts += [_fix(f) for f in trace.findings if f.fix.strip()]
     if trace.paths:
-        parts.append(github(_OUTCOME, _outcome_rows(trace, wide=False)))
+        parts.append(github(_columns(trace), _outcome_rows(trace, wide=False)))
     else:
         parts.append("No way was found.\n")
     remarks = [f"Not known: {u.fact} ({u.reason})" for u in trace.unknowns if u.required]

@@ -31,7 +31,7 @@ def render(trace: Trace, console: Console, *, verbose: bool) -> None:
     """Prints the trace to the console, no line wider than it (but for a command's own words)."""
     pen = Pen.of(console, verbose, trace.target.namespace)
     for part in report_lines(pen, trace):
-        console.print(_encodable(part, console.encoding), soft_wrap=True)
+        console.print(encodable(part, console.encoding), soft_wrap=True)
 
 
 def report_lines(pen: Pen, trace: Trace) -> Lines:
@@ -41,9 +41,9 @@ def report_lines(pen: Pen, trace: Trace) -> Lines:
         _headline(pen, trace),
         findings_lines(pen, trace.findings),
         *_drawn(pen, drawn),
-        _unknowns(pen, trace.unknowns),
-        _notes(pen, trace.notes),
-        pen.wrap(words((f"basis: {basis_words(trace.paths)}", "dim")), 2),
+        unknowns_lines(pen, trace.unknowns),
+        notes_lines(pen, trace.notes),
+        [*_observed(pen, trace), *pen.wrap(words((f"basis: {basis_words(trace.paths)}", "dim")), 2)],
     ]
     found: Lines = []
     for part in filter(None, parts):
@@ -62,6 +62,22 @@ def _headline(pen: Pen, trace: Trace) -> Lines:
     count = balance(trace.paths) if trace.paths else "no way was found"
     text.append_text(words((f"  {count}" if count else "", "dim")))
     return pen.wrap(text, 2)
+
+
+def _observed(pen: Pen, trace: Trace) -> Lines:
+    """How many requests were sent, and whether they met what was predicted."""
+    seen = [p.observed for p in trace.paths if p.observed is not None]
+    if not seen:
+        return []
+    requests = sum(s.sent for s in seen)
+    differing = sum(s.agrees is False for s in seen)
+    ways = {1: "the way", 2: "both ways"}.get(len(seen), f"all {len(seen)} ways")
+    text = f"as predicted on {ways}"
+    if differing:
+        text = f"otherwise than predicted on {differing} of {counted(len(seen), 'way')}"
+    answered = "all" if all(s.answered == s.sent for s in seen) else str(sum(s.answered for s in seen))
+    what = f"{counted(requests, 'request')} from {seen[0].place}, {answered} answered; {text}"
+    return pen.wrap(words(f"observed: {what}"), 2)
 
 
 def _drawn(pen: Pen, drawn: tuple[Picture, ...]) -> list[Lines]:
@@ -89,7 +105,8 @@ def _port(picture: Picture) -> str:
     return "" if port is None else f"port {port.name or port.port}"
 
 
-def _unknowns(pen: Pen, unknowns: tuple[MissingFact, ...]) -> Lines:
+def unknowns_lines(pen: Pen, unknowns: tuple[MissingFact, ...]) -> Lines:
+    """What is not known, the needed first, with what to grant."""
     found: Lines = []
     optional = [u for u in unknowns if not u.required and (pen.verbose or u.fact != NODE_RULES)]
     for fact in (u for u in unknowns if u.required):
@@ -109,14 +126,15 @@ def _unknown(pen: Pen, fact: MissingFact, what: str) -> Lines:
     return found + [stand_in(Text(line), 4) for line in fix_lines(fact.grant, pen.width - 4)]
 
 
-def _notes(pen: Pen, notes: tuple[str, ...]) -> Lines:
+def notes_lines(pen: Pen, notes: tuple[str, ...]) -> Lines:
+    """Each note, hanging."""
     found: Lines = []
     for note in notes:
         found += under(pen.narrower(6).wrap(words(note)), "note: ", "      ")
     return found
 
 
-def _encodable(line: Text, encoding: str) -> Text:
+def encodable(line: Text, encoding: str) -> Text:
     """The line with ``?`` for each character that the console's encoding lacks."""
     try:
         line.plain.encode(encoding)

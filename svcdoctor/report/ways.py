@@ -178,9 +178,18 @@ def _branches(approaches: list[Approach]) -> tuple[Branch, ...]:
 def _ends(paths: list[Path]) -> tuple[Outcome, ...]:
     """The common ends: in the words of the one node, or of any node where several end alike."""
     first = paths[0]
+    outcomes = tuple(_seen_by_all(paths, o) for o in first.outcomes)
     one = len({p.entry.node for p in paths}) == 1
     if not one:
-        return tuple(_without_node(first, o) for o in first.outcomes)
-    return tuple(
-        replace(o, status=Status.OK, code=None) if o.code == NODE_NOT_READY else o for o in first.outcomes
-    )
+        return tuple(_without_node(first, o) for o in outcomes)
+    return tuple(replace(o, status=Status.OK, code=None) if o.code == NODE_NOT_READY else o for o in outcomes)
+
+
+def _seen_by_all(paths: list[Path], outcome: Outcome) -> Outcome:
+    """The outcome with the answers of its endpoint that requests by any of the paths met."""
+    alike = [o.observed for p in paths for o in p.outcomes if o.backend == outcome.backend and o.observed]
+    counted = [s for s in alike if s.answers is not None]
+    if outcome.observed is None or not counted:
+        return outcome
+    answers, named = sum(s.answers or 0 for s in counted), sum(s.named for s in counted)
+    return replace(outcome, observed=replace(outcome.observed, answers=answers, named=named))

@@ -69,6 +69,9 @@ class _Status(msgspec.Struct):
     message: str = ""
 
 
+_STATUS = msgspec.json.Decoder(_Status)  # made once: two threads that make the first of one struct crash
+
+
 class ForwardOpener:
     """Opens carriers through one API server. Safe to use from many threads."""
 
@@ -202,7 +205,7 @@ def _message(answer: BaseHTTPResponse) -> str:
     except (HTTPError, OSError):
         body = b""
     try:
-        message = msgspec.json.decode(body, type=_Status).message
+        message = _STATUS.decode(body).message
     except msgspec.DecodeError:
         plain = answer.headers.get("Content-Type", "").startswith("text/plain")
         message = body.decode("utf-8", "replace")[:_SHOWN] if plain else ""

@@ -110,7 +110,7 @@ def this_node(nodes: Sequence[Node]) -> str:
     host = socket.gethostname().lower()
     if not nodes:
         return host
-    own = frozenset(_own_addresses())
+    own = frozenset(own_addresses())
     for node in nodes:
         if own.intersection(node.addresses("InternalIP", "ExternalIP")):
             return node.name
@@ -123,7 +123,9 @@ def this_node(nodes: Sequence[Node]) -> str:
     )
 
 
-def _own_addresses() -> tuple[str, ...]:
+def own_addresses() -> tuple[str, ...]:
+    """The addresses of this machine, as far as they can be read."""
+
     def read(path: str) -> bytes:
         try:
             return Path(path).read_bytes()

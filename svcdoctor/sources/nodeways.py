@@ -18,6 +18,7 @@ from svcdoctor.sources.localnode import check_local, local_facts, this_node
 from svcdoctor.sources.nodepods import NodePods
 from svcdoctor.sources.podexec import Streams
 from svcdoctor.sources.proxypods import container_of, proxy_pods, why_no_pods, with_proxy_pods
+from svcdoctor.sources.session import ApiSession
 
 Progress = Callable[[str], None]
 
@@ -93,6 +94,11 @@ class PreparedSource:
     def requests(self) -> int:
         """How many requests were sent."""
         return self._source.requests
+
+    @property
+    def session(self) -> ApiSession:
+        """The connection to the API server."""
+        return self._source.session
 
     def snapshot(self) -> Snapshot:
         return self._prepare()

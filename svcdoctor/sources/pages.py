@@ -10,6 +10,7 @@ in chunks")
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -144,14 +145,21 @@ def decode_object(session: ApiSession, info: KindInfo, path: str, data: bytes) -
     return obj
 
 
+# Two threads that make decoders of the same struct for the first time crash in msgspec.
+_status = msgspec.json.Decoder(_Status)
+_making = threading.Lock()
+
+
 @cache
 def _page_decoder(info: KindInfo) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(Page[info.type])  # type: ignore[name-defined]
+    with _making:
+        return msgspec.json.Decoder(Page[info.type])  # type: ignore[name-defined]
 
 
 @cache
 def _object_decoder(info: KindInfo) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(info.type)
+    with _making:
+        return msgspec.json.Decoder(info.type)
 
 
 def _with_kind(obj: KubeObject, info: KindInfo) -> KubeObject:
@@ -192,7 +200,7 @@ def _misshapen(
 def _refusal(session: ApiSession, path: str, response: Response) -> Refusal:
     """What a status other than 200 says. Raises SvcdoctorError where the answer is not the API's."""
     try:
-        status = msgspec.json.decode(response.data, type=_Status)
+        status = _status.decode(response.data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         status = _Status()
     if status.kind == "Status":

@@ -218,10 +218,13 @@ class _Status(msgspec.Struct):
     details: _Details = msgspec.field(default_factory=_Details)
 
 
+_ENDING = msgspec.json.Decoder(_Status)  # made once: two threads that make the first of one struct crash
+
+
 def _exit_code(data: bytes) -> int:
     """The exit code that the last message tells. Raises ExecError where the command was not started."""
     try:
-        status = msgspec.json.decode(data, type=_Status)
+        status = _ENDING.decode(data)
     except msgspec.DecodeError:
         raise ExecError(Failure.CUT, "the server does not say how the command ended") from None
     if status.status == "Success":
@@ -235,7 +238,7 @@ def _exit_code(data: bytes) -> int:
 def _refused(answer: BaseHTTPResponse) -> ExecError:
     try:
         body = answer.read(_CHUNK)
-        message = msgspec.json.decode(body, type=_Status).message
+        message = _ENDING.decode(body).message
     except (HTTPError, OSError, msgspec.DecodeError):
         message = ""
     message = " ".join(message.split()) or (

@@ -68,10 +68,13 @@ class _Status(msgspec.Struct):
     message: str = ""
 
 
+_STATUS = msgspec.json.Decoder(_Status)  # made once: two threads that make the first of one struct crash
+
+
 def message_of(response: Response) -> str:
     """What a refusal says, in one line and without the reasons of single role bindings."""
     try:
-        message = msgspec.json.decode(response.data, type=_Status).message
+        message = _STATUS.decode(response.data).message
     except msgspec.DecodeError:
         message = ""
     return " ".join(message.partition(": RBAC: ")[0].split()) or f"the API server answers {response.status}"
@@ -158,6 +161,10 @@ class ApiSession:
     def create(self, path: str, body: bytes) -> Response:
         """The answer to a POST of JSON, whatever its status but 401. Raises SvcdoctorError, exit code 3."""
         return self._answered("POST", path, {}, body, lambda response: response, frozenset({429}))
+
+    def replace(self, path: str, body: bytes) -> Response:
+        """The answer to a PUT of JSON, whatever its status but 401. Raises SvcdoctorError, exit code 3."""
+        return self._answered("PUT", path, {}, body, lambda response: response, frozenset({429}))
 
     def delete(self, path: str) -> Response:
         """The answer to a DELETE, whatever its status but 401. Raises SvcdoctorError, exit code 3."""

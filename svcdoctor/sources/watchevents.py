@@ -33,6 +33,9 @@ class _Status(msgspec.Struct):
     code: int = 0
 
 
+_STATUS = msgspec.json.Decoder(_Status)  # made once: two threads that make the first of one struct crash
+
+
 _event = msgspec.json.Decoder(_Event)
 _object = msgspec.json.Decoder(_Object)
 
@@ -82,7 +85,7 @@ class Changes:
         try:
             event = _event.decode(line)
             if event.type == "ERROR":
-                status = msgspec.json.decode(event.object, type=_Status)
+                status = _STATUS.decode(event.object)
                 raise WatchError(f"the watch ends with {status.code}: {' '.join(status.message.split())}")
             meta = _object.decode(event.object).metadata
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:

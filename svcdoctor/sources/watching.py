@@ -3,7 +3,8 @@
 Theory. A list tells a state and its resourceVersion, a watch everything that happens after it. A watch that ends is
 asked for again from the last version that was seen (a bookmark is one, too), which loses nothing; where the
 server has forgotten that version (410) the list is asked for again. What does not work is tried again after pauses
-that grow. Who may list and not watch gets a list every five seconds, who may only get one object that object.
+that grow. Who may list and not watch gets a list every five seconds, who may only get one object that object;
+``polling`` hears what to grant.
 Changes that arrive together are told together.
 
 Specification: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
@@ -75,6 +76,8 @@ class Watcher:
     known of changes, from the second attempt in vain on, and with None when that is over; ``failed`` at its end,
     for what no attempt changes: listing is forbidden, or the kind is not served.
 
+    ``known_until`` is the clock's time up to which all changes were told, while there is an outage.
+
     ``sleep`` ends early when the watcher is closed; it, the clock and ``draw`` (in [0, 1)) are parameters for tests.
     """
 
@@ -89,6 +92,7 @@ class Watcher:
         changed: Callable[[tuple[KubeObject, ...]], None],
         failed: Callable[[SvcdoctorError], None],
         outage: Callable[[SvcdoctorError | None], None] = lambda error: None,
+        polling: Callable[[SvcdoctorError], None] = lambda error: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
         draw: Callable[[], float] = random.random,
@@ -100,9 +104,10 @@ class Watcher:
         self._selected = {"labelSelector": labels} if labels else {}
         if name:
             self._selected["fieldSelector"] = f"metadata.name={name}"
-        self._changed, self._failed, self._outage = changed, failed, outage
+        self._changed, self._failed, self._outage, self._polling = changed, failed, outage, polling
         self._closed = threading.Event()
         self._clock, self._sleep, self._draw = clock, sleep or self._closed.wait, draw
+        self.known_until = clock()
         self._lock = threading.Lock()
         self._stream: Streaming | None = None
         self._thread = threading.Thread(target=self._run, name=f"watch-{self._info.plural}", daemon=True)
@@ -194,6 +199,7 @@ class Watcher:
                 break
             query["continue"] = page.metadata.continue_
         self._version = page.metadata.resource_version
+        self.known_until = self._clock()
         self._tell(objects)
         return None
 
@@ -207,6 +213,9 @@ class Watcher:
             if objects.status != 404:
                 raise self._refused(refusal if objects.status == 403 else objects, response)
             objects = ()
+        if not self._told:
+            self._polling(self._forbidden(refusal))
+        self.known_until = self._clock()
         self._tell({obj.name: obj for obj in objects})
 
     def _tell(self, objects: dict[str, KubeObject]) -> None:
@@ -216,10 +225,9 @@ class Watcher:
         self._changed(tuple(objects.values()))
 
     def _refused(self, refusal: Refusal, response: Response) -> _Again | _Final:
-        info, message = self._info, shortened(refusal.message)
+        message = shortened(refusal.message)
         if refusal.status == 403:
-            needed = grant(info, self._scope, refused_user(refusal.message), watch=True)
-            error: SvcdoctorError = Forbidden(f"{self._session.place}: {message}; grant {needed}", 3)
+            error: SvcdoctorError = self._forbidden(refusal)
             # What was allowed before is so again when a server that starts has read its roles.
             return _Again(error) if self._told else _Final(error)
         error = self._problem(f"the API server answers {refusal.status}: {message}")
@@ -227,6 +235,10 @@ class Watcher:
             return _Final(error)
         wanted = response.headers.get("retry-after", "")
         return _Again(error, float(wanted) if wanted.isascii() and wanted.isdigit() else 0.0)
+
+    def _forbidden(self, refusal: Refusal) -> Forbidden:
+        needed = grant(self._info, self._scope, refused_user(refusal.message), watch=True)
+        return Forbidden(f"{self._session.place}: {shortened(refusal.message)}; grant {needed}", 3)
 
     def _watch(self) -> None:
         """Follows the changes after the version until the watch ends in the way that it should."""
@@ -242,8 +254,14 @@ class Watcher:
                 if stream.status != 200:
                     return self._not_watched(self._read(stream))
                 self._works()
-                with contextlib.suppress(TimeoutError):
+                try:
                     self._follow(stream)
+                    self.known_until = self._clock()
+                except TimeoutError:
+                    pass  # since the last piece nothing is known
+                except SvcdoctorError:
+                    self.known_until = self._clock()
+                    raise
         finally:
             if self._clock() - started >= _LASTING_SECONDS:
                 self._attempts = 0
@@ -254,6 +272,8 @@ class Watcher:
     def _not_watched(self, response: Response) -> None:
         refusal = page_of(self._session, self._info, self._path, response)
         if isinstance(refusal, Refusal) and refusal.status == 403:
+            if not self._polls:
+                self._polling(self._forbidden(refusal))
             self._watching = False
             return
         self._version = ""
@@ -266,6 +286,7 @@ class Watcher:
         changes = Changes(self._version)
         try:
             while piece := stream.piece(_SETTLE_SECONDS if changes.pending else SILENT_SECONDS):
+                self.known_until = self._clock()
                 changes.feed(piece)
                 if not stream.more():
                     self._settle(changes)

@@ -12,7 +12,12 @@ WORLD = "tests/cli/readme_world.yaml"
 
 
 # tests/lab/test_lab_readme.py has these, test_the_forwards here this.
-ELSEWHERE = ("What the nodes really do", "A network to break", "A port-forward that stays")
+ELSEWHERE = (
+    "What the nodes really do",
+    "A network to break",
+    "A port-forward that stays",
+    "Seen, not predicted",
+)
 
 
 def shell_lines():

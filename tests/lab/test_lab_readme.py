@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,32 @@ def test_what_the_nodes_really_do(lab, tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     for pod in ("10.244.1.45:8080", "10.244.2.104:8080", "10.244.3.54:8080"):
         assert pod in done.stdout
+
+
+def test_seen_not_predicted(lab, tmp_path, monkeypatch):
+    lab("up")
+    monkeypatch.chdir(tmp_path)
+    lines = [line.replace("svc/web", "svc/bq-api-service-1") for line in block("Seen, not predicted")]
+    lines = [re.sub(r"\bweb(?=[ .]|$)(?!\.pcapng)", "bq-api-service-1", line) for line in lines]
+    probes, names, (watch, capture, read) = lines[:3], lines[3:6], lines[6:]
+    assert len(lines) == 9
+    for line in probes:
+        done = lab.shell(*shlex.split(line))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "healthy" in done.stdout and "observed" in done.stdout
+    for line in names:
+        done = lab.shell(*shlex.split(line))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "10.105.158.88" in done.stdout
+    done = lab.shell(*shlex.split(watch.replace("--seconds 10", "--seconds 2")))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "available all the time" in done.stdout
+    with ThreadPoolExecutor() as threads:
+        capturing = threads.submit(lab.shell, *shlex.split(capture), where="k8s-node0")
+        while not capturing.done():
+            assert lab.shell("curl", "-sS", "http://192.168.0.6:31372/").returncode == 0
+    done = capturing.result()
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = lab.shell(*shlex.split(read), where="k8s-node0")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "192.168.0.6:31372" in again.stdout

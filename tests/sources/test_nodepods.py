@@ -18,12 +18,12 @@ from svcdoctor.lab.rbac import ADMIN, User
 from svcdoctor.lab.resources import PODS, Object
 from svcdoctor.lab.store import ObjectStore
 from svcdoctor.model.nodefacts import NodeFacts
-from svcdoctor.sources import nodepods
+from svcdoctor.sources import ownpods
 from svcdoctor.sources.collecting import Limits
 from svcdoctor.sources.connection import Connection, open_connection
 from svcdoctor.sources.nodepods import NodePods
 from svcdoctor.sources.podexec import Streams
-from svcdoctor.sources.podmanifest import CAPABILITIES, LABELS, SECONDS
+from svcdoctor.sources.podmanifest import CAPABILITIES, LABELS, PURPOSE, SECONDS
 
 LIMITS = Limits(command=10, node=30)
 RUNNING: Object = {"running": {}}
@@ -100,7 +100,7 @@ def test_a_pod_is_made_used_and_deleted(serve: Serve) -> None:
     assert facts.missing["nft.json"] == "the image of container sleep has no program nft"
     assert {call.container for call in kubelet.calls} == {"sleep"}
     (pod,) = kubelet.made
-    assert pod["metadata"]["labels"] == LABELS
+    assert pod["metadata"]["labels"] == {**LABELS, PURPOSE: "node-facts"}
     assert pod["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "svcdoctor"
     spec = pod["spec"]
     assert (spec["nodeName"], spec["hostNetwork"], spec["restartPolicy"]) == ("n1", True, "Never")
@@ -153,7 +153,7 @@ def test_a_pod_that_will_not_run(serve: Serve, states: Any, extra: Object, probl
 
 
 def test_a_pod_that_does_not_start_in_time(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodepods, "START_SECONDS", 1.0)
+    monkeypatch.setattr(ownpods, "START_SECONDS", 1.0)
     server, pods = serve(Kubelet(sleep={"waiting": {"reason": "ContainerCreating"}}))
     with pods:
         said = reason(pods.facts("n1", "x"))

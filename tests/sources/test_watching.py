@@ -513,16 +513,30 @@ def test_who_may_not_watch_gets_lists(api: ApiServer, tmp_path: Path, watch: Wat
     assert len(seen.pauses) == pauses
 
 
+def test_who_cannot_watch_is_told_once_what_to_grant(
+    api: ApiServer, tmp_path: Path, watch: Watch, seen: Seen
+) -> None:
+    told: list[SvcdoctorError] = []
+    watch(session_of(api, tmp_path, "alice"), labels="app=cart", polling=told.append)
+    assert seen.names() == CARTS
+    until(lambda: len(watches(api)) >= 2)  # it was tried again meanwhile
+    [error] = told
+    assert 'User "alice" cannot watch resource "pods"' in error.message
+    assert "grant verbs list and watch on pods in namespace shop: kubectl create role " in error.message
+
+
 def test_who_may_only_get_a_pod_gets_that_one(tmp_path: Path, watch: Watch, seen: Seen) -> None:
     objects = [pod("shop", "a"), *_may("dave", "get")]
     with ApiServer(ObjectStore(objects), users=(ADMIN, User("dave"))) as api:
-        watch(session_of(api, tmp_path, "dave"), name="a")
+        told: list[SvcdoctorError] = []
+        watch(session_of(api, tmp_path, "dave"), name="a", polling=told.append)
         assert seen.names() == ["a"]
         api.store.delete(PODS, "shop", "a")
         assert seen.names() == []
         api.store.create(pod("shop", "a"))
         assert seen.names() == ["a"]
         assert set(seen.pauses) == {5.0}
+        assert ["grant verbs list and watch on pods" in error.message for error in told] == [True]
 
 
 def test_who_may_not_even_get_it_is_told(api: ApiServer, tmp_path: Path, watch: Watch, seen: Seen) -> None:
@@ -664,6 +678,26 @@ def test_a_silent_watch_is_asked_for_again(
     )
     seen.until(["a", "b"])
     assert not seen.pauses
+
+
+def test_until_when_changes_are_known(
+    script: Script, restarting: Restarting, watch: Watch, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until a connection was cut; where it only fell silent, until the last that came."""
+    watcher = watch(restarting.session())
+    assert seen.names() == ["a", "b"]
+    time.sleep(0.4)
+    stopped = time.monotonic()
+    restarting.stop()
+    assert seen.outages.get(timeout=5) is not None
+    assert watcher.known_until == pytest.approx(stopped, abs=0.5)
+    monkeypatch.setattr(watching, "SILENT_SECONDS", 1.0)
+    watcher = watch(scripted(script, listed("c"), events(hold=4), refuse(500), refuse(500)))
+    seen.until(["c"])
+    began = time.monotonic()
+    assert seen.outages.get(timeout=5) is not None
+    assert time.monotonic() - began > 0.9
+    assert watcher.known_until == pytest.approx(began, abs=0.5)
 
 
 def test_an_answer_that_is_not_kubernetes_is_an_outage(script: Script, watch: Watch, seen: Seen) -> None:

@@ -142,18 +142,23 @@ def down() -> None:
 
 def enter(where: str, words: list[str]) -> int:
     """Run a command in one of the lab's namespaces, with its kubeconfig. Returns the command's exit code."""
+    command, env = entering(where, words)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for nsenter too: Ctrl-C is the command's
+    try:
+        return subprocess.run(command, env=env, check=False).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def entering(where: str, words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The command that runs ``words``, or a shell, in one of the lab's namespaces, and its environment."""
     client = Client()
     pid = client.pid
     place = client.ask("where", **{"in": where})
     env = environment() | {"KUBECONFIG": str(place["kubeconfig"])}
     user = ["--user", "--preserve-credentials"] if os.getuid() != 0 else []
     command = ["nsenter", "--target", str(pid), *user, "--mount", "--pid"]
-    inside = ["nsenter", "--target", str(place["pid"]), "--net"]
-    if not place["pod"]:
-        inside.append("--mount")
-    else:
-        resolv = folder() / "resolv.conf"
-        script = f'mount --bind "{resolv}" /etc/resolv.conf && exec "$@"'
-        inside += ["unshare", "--mount", "sh", "-c", script, "sh"]
-    command += [*inside, "env", "-C", str(Path.cwd()), *(words or [os.environ.get("SHELL", "sh")])]
-    return subprocess.run(command, env=env, check=False).returncode
+    inside = ["nsenter", "--target", str(place["pid"]), "--net", "--mount"]
+    words = words or [os.environ.get("SHELL", "sh")]
+    command += [*inside, "env", "--default-signal=INT", "-C", str(Path.cwd()), *words]
+    return command, env

@@ -38,7 +38,7 @@ class Controller:
     """Keeps slices and rules up to date, on a thread of its own.
 
     ``settings`` and ``changes`` are each node's: kube-proxy's configuration, and how a fault changes the text
-    of its rules. A node in ``frozen`` is left alone.
+    of its rules. A node in ``frozen`` is left alone. ``synced`` hears of every state.
     """
 
     def __init__(self, store: ObjectStore, spaces: Spaces, mode: str) -> None:
@@ -50,6 +50,7 @@ class Controller:
         self.changes: dict[str, Callable[[Snapshot, int, str], str]] = {}
         self.frozen: set[str] = set()
         self.snapshot = Snapshot({}, {})
+        self.synced: Callable[[Snapshot], None] = lambda snapshot: None
         self._programmed: dict[tuple[str, int], str] = {}
         self._working = threading.RLock()
 
@@ -74,6 +75,7 @@ class Controller:
         with self._working:
             self._slices()
             self.snapshot = self.read()
+            self.synced(self.snapshot)
             for node in NODES:
                 if node.name not in self.frozen:
                     for family in (4, 6):
@@ -169,9 +171,14 @@ def _of_family(service: Object, family: str, pods: list[Object]) -> list[Object]
             c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ())
         )
         leaving = "deletionTimestamp" in pod["metadata"]
+        unready = service["spec"].get("publishNotReadyAddresses", False)
         endpoint = {
             "addresses": addresses[:1],
-            "conditions": {"ready": ready and not leaving, "serving": ready, "terminating": leaving},
+            "conditions": {
+                "ready": unready or (ready and not leaving),
+                "serving": ready,
+                "terminating": leaving,
+            },
             "nodeName": pod["spec"].get("nodeName"),
             "targetRef": {
                 "kind": "Pod",
@@ -179,6 +186,8 @@ def _of_family(service: Object, family: str, pods: list[Object]) -> list[Object]
                 "namespace": pod["metadata"]["namespace"],
             },
         }
+        if pod["spec"].get("hostname") and pod["spec"].get("subdomain") == service["metadata"]["name"]:
+            endpoint["hostname"] = pod["spec"]["hostname"]
         groups.setdefault(json.dumps(ports), (ports, []))[1].append(endpoint)
     if not groups:
         groups["[]"] = ([], [])

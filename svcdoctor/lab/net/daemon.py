@@ -75,7 +75,7 @@ def _do(lab: Lab, asked: dict[str, Any]) -> dict[str, Any]:
         if space.startswith("pod/"):
             space = space.removeprefix("pod/")
             space = space if "/" in space else f"default/{space}"
-        return {"pid": lab.spaces.pid(space), "space": space, "pod": "/" in space, **lab.status}
+        return {"pid": lab.spaces.pid(space), "space": space, **lab.status}
     if what == "break":
         return _break(lab, str(asked.get("code", "")))
     if what == "fix":

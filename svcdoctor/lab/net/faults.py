@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from svcdoctor.lab.net import probefaults
 from svcdoctor.lab.net.controller import restore_program
+from svcdoctor.lab.net.dnsfaults import DNS_FAULTS
 from svcdoctor.lab.net.lab import Lab
 from svcdoctor.lab.net.world import CLIENT4, DNS_IP, MASTER4, NODES, PODS
 from svcdoctor.lab.proxyiptables import iptables_rules
@@ -343,5 +345,14 @@ FAULTS: dict[str, Fault] = {
         Fault("NOD006", f"a process of {NODE} listens on the nodePort", taken_node_port),
         Fault("NOD008", f"{NODE} has no route to the pods of {OTHER}", no_route),
         Fault("NOD010", "the application listens on 127.0.0.1 only", loopback_only),
+        *(Fault(*fault) for fault in DNS_FAULTS),
+        Fault("NOD007", f"a link to a pod of {NODE} takes small packets only", probefaults.narrow_link),
+        Fault("NOD011", "the application listens on another port", probefaults.nothing_listens),
+        Fault("NOD012", "a NetworkPolicy allows nothing to the pods", probefaults.isolated),
+        Fault("NOD015", "the application listens on IPv4 only", probefaults.one_family),
+        Fault("EXT003", f"{NODE} does not answer on the Service's health check port", probefaults.health_check_fails),
+        Fault("EXT010", "the application speaks TLS where its Service says http", probefaults.speaks_tls),
+        Fault("EXT013", "the client has no way to the nodes' network", probefaults.nodes_elsewhere),
+        Fault("EXT014", "a cloud's firewall lets nothing to the nodePort", probefaults.cloud_firewall),
     )
 }  # fmt: skip

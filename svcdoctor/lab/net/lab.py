@@ -15,22 +15,27 @@ from typing import Any
 
 from svcdoctor.lab.apiserver import ApiServer
 from svcdoctor.lab.net.controller import KINDS, Controller
+from svcdoctor.lab.net.coredns import CoreDns
 from svcdoctor.lab.net.dnsserver import DnsServer
+from svcdoctor.lab.net.kubelet import Kubelets
 from svcdoctor.lab.net.podfiles import PodFiles, write_pod_files
+from svcdoctor.lab.net.rollout import Rollouts
 from svcdoctor.lab.net.sockets import socket_in
 from svcdoctor.lab.net.spaces import CLIENT, Spaces, build
-from svcdoctor.lab.net.world import API_PORT, DNS_IP, DOMAIN, MASTER4, NODES, PODS, LabPod, objects
+from svcdoctor.lab.net.upstream import Upstream
+from svcdoctor.lab.net.world import API_PORT, MASTER4, NODES, PODS, LabPod, objects
 from svcdoctor.lab.podprocess import run_process
 from svcdoctor.lab.podruntime import Call, NotStarted, PodRuntime
 from svcdoctor.lab.podsandbox import Sandbox, sandbox_of
 from svcdoctor.lab.store import ObjectStore
 
 Object = dict[str, Any]
+DNS_POD = next(p for p in PODS if ("k8s-app", "kube-dns") in p.labels)
 PROXY_PORT = 10249  # kube-proxy's metricsBindAddress
 
 
 class Lab(PodRuntime):
-    """One lab in one of the modes. ``folder`` holds its lock file, kubeconfig and resolv.conf."""
+    """One lab in one of the modes. ``folder`` holds its lock file, kubeconfig and resolv.conf files."""
 
     def __init__(self, mode: str, folder: Path) -> None:
         self.mode = mode
@@ -38,6 +43,9 @@ class Lab(PodRuntime):
         self.spaces = Spaces({"XTABLES_LOCKFILE": str(folder / "xtables.lock")})
         self.store = ObjectStore(objects())
         self.controller = Controller(self.store, self.spaces, mode)
+        self.kubelets = Kubelets(self.spaces, folder)
+        self.upstream = Upstream(MASTER4)
+        self.dns = CoreDns(lambda: self.controller.snapshot, self._from_dns_pod)
         self.server = ApiServer(self.store, host=MASTER4, port=API_PORT, runtime=self)
         self.kubeconfig = folder / "kubeconfig"
         self._servers: dict[str, subprocess.Popen[bytes]] = {}
@@ -50,19 +58,23 @@ class Lab(PodRuntime):
         for pod in PODS:
             self.serve(pod)
         self._pod_files()
+        self.kubelets.mount()
+        self.controller.synced = self.kubelets.sync
         self.controller.sync()
         for node in NODES:
             self._tell_settings(node.name)
         self.server.start()
         self.server.write_kubeconfig(self.kubeconfig)
         self._dns()
-        (self.folder / "resolv.conf").write_text(
-            f"search default.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN}\nnameserver {DNS_IP}\noptions ndots:5\n"
-        )
         threading.Thread(target=self.controller.follow, name="lab-controller", daemon=True).start()
+        rollouts = Rollouts(
+            self.store, lambda: [p for p in PODS if p.key in self._servers], self.serve, self._stop
+        )
+        threading.Thread(target=rollouts.follow, name="lab-rollouts", daemon=True).start()
 
-    def serve(self, pod: LabPod, bind: str = "*") -> None:
-        """Start a pod's server, anew if it runs; the DNS pod's runs in this process."""
+    def serve(self, pod: LabPod, bind: str = "*", tls: Path | None = None) -> None:
+        """Start a pod's server, anew if it runs, with ``tls`` (a file with certificate and key) inside of TLS; the DNS
+        pod's runs in this process."""
         old = self._servers.pop(pod.key, None)
         if old is not None:
             old.kill()
@@ -70,7 +82,14 @@ class Lab(PodRuntime):
         ports = [f"{number}/{protocol}" for _, number, protocol in pod.ports]
         if ports and ("k8s-app", "kube-dns") not in pod.labels:
             words = ["-m", "svcdoctor.lab.net.podserver", pod.name, pod.node, bind, *ports]
+            words += ["--tls", str(tls)] if tls is not None else []
             self._servers[pod.key] = self.spaces.start(pod.key, sys.executable, *words)
+
+    def _stop(self, pod: LabPod) -> None:
+        """End a pod's server."""
+        server = self._servers[pod.key]
+        server.terminate()
+        server.wait()
 
     def _pod_files(self) -> None:
         """What each node has of the pods on it."""
@@ -86,12 +105,16 @@ class Lab(PodRuntime):
             write_pod_files(self.spaces, node.name, found)
 
     def _dns(self) -> None:
-        pod = next(p for p in PODS if ("k8s-app", "kube-dns") in p.labels)
-        pid = self.spaces.pid(pod.key)
-        for family, address in ((socket.AF_INET, pod.ip4), (socket.AF_INET6, pod.ip6)):
+        self.upstream.start()
+        pid = self.spaces.pid(DNS_POD.key)
+        for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
             udp = socket_in(pid, family, socket.SOCK_DGRAM, address, 53)
             tcp = socket_in(pid, family, socket.SOCK_STREAM, address, 53)
-            DnsServer(lambda: self.controller.snapshot).serve(udp, tcp)
+            DnsServer(self.dns.answer).serve(udp, tcp)
+
+    def _from_dns_pod(self, kind: socket.SocketKind) -> socket.socket:
+        """A socket that cluster DNS asks others with."""
+        return socket_in(self.spaces.pid(DNS_POD.key), socket.AF_INET, kind, DNS_POD.ip4, 0, listening=False)
 
     def _tell_settings(self, node: str) -> None:
         """kube-proxy's /proxyMode, /configz and /healthz on the node's loopback."""
@@ -133,7 +156,7 @@ class Lab(PodRuntime):
             raise NotStarted(f"nothing runs behind pod {call.pod}")
         if shutil.which(call.arguments[0]) is None:
             raise NotStarted(f'exec: "{call.arguments[0]}": executable file not found in $PATH')
-        return run_process(call, self.spaces.command(space, call.arguments))
+        return run_process(call, self.spaces.command(space, call.arguments, mounts=True))
 
     def sandbox(self, namespace: str, pod: str) -> Sandbox | None:
         space = self._space(namespace, pod)
@@ -174,6 +197,16 @@ class Lab(PodRuntime):
         new["metadata"].pop("resourceVersion", None)
         edit(new)
         self.store.update(new)
+
+    def add(self, code: str, obj: Object) -> None:
+        """Make an object; the fix deletes it."""
+        self.store.create(obj)
+        metadata = obj["metadata"]
+
+        def gone() -> None:
+            self.store.delete(KINDS[obj["kind"]], metadata.get("namespace", ""), metadata["name"])
+
+        self.on_fix(code, gone)
 
     def delete(self, code: str, kind: str, namespace: str, name: str) -> None:
         """Delete an object; the fix makes it again."""

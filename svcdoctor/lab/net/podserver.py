@@ -1,13 +1,15 @@
 """What runs in a pod: answers TCP, HTTP and UDP with its own name and the address of the client that it saw.
 
-``python -m svcdoctor.lab.net.podserver NAME NODE BIND PORT/PROTOCOL…``. A TCP client that speaks HTTP gets a page, any
-other one a line; ``/json`` answers as JSON. BIND is ``*`` or an address.
+``python -m svcdoctor.lab.net.podserver NAME NODE BIND PORT/PROTOCOL… [--tls FILE]``. A TCP client that speaks HTTP gets
+a page, any other one a line; ``/json`` answers as JSON. BIND is ``*`` or an address; FILE holds a certificate and its
+key, and then TCP is TLS.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import sys
 from typing import Any
 
@@ -66,8 +68,12 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, nam
         pass
 
 
-async def serve(name: str, node: str, bind: str, ports: list[str]) -> None:
+async def serve(name: str, node: str, bind: str, ports: list[str], tls: str = "") -> None:
     """Serve until killed."""
+    context = None
+    if tls:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(tls)
     loop = asyncio.get_running_loop()
     hosts = ["0.0.0.0", "::"] if bind == "*" else [bind]
     for port in ports:
@@ -76,9 +82,11 @@ async def serve(name: str, node: str, bind: str, ports: list[str]) -> None:
             address = (hosts[-1], int(number))  # :: takes IPv4 too
             await loop.create_datagram_endpoint(lambda: Answerer(name, node), local_addr=address)
         else:
-            await asyncio.start_server(lambda r, w: answer(r, w, name, node), hosts, int(number))
+            await asyncio.start_server(lambda r, w: answer(r, w, name, node), hosts, int(number), ssl=context)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]))
+    words, _, file = "\0".join(sys.argv[1:]).partition("\0--tls\0")
+    own_name, own_node, address, *served = words.split("\0")
+    asyncio.run(serve(own_name, own_node, address, served, file))

@@ -11,9 +11,18 @@ CLONE_NEWNET = 0x40000000
 
 
 def socket_in(
-    pid: int, family: socket.AddressFamily, kind: socket.SocketKind, address: str, port: int
+    pid: int,
+    family: socket.AddressFamily,
+    kind: socket.SocketKind,
+    address: str,
+    port: int,
+    *,
+    listening: bool = True,
 ) -> socket.socket:
-    """A bound socket of the network namespace that process ``pid`` is in; a stream socket listens. Raises OSError."""
+    """A bound socket of the network namespace that process ``pid`` is in; a stream socket listens unless it shall not.
+
+    Raises OSError.
+    """
     made: list[socket.socket] = []
     failed: list[OSError] = []
 
@@ -31,7 +40,7 @@ def socket_in(
                 new.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             new.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             new.bind((address, port))
-            if kind == socket.SOCK_STREAM:
+            if listening and kind == socket.SOCK_STREAM:
                 new.listen(64)
             made.append(new)
         except OSError as e:

@@ -50,9 +50,10 @@ class Spaces:
             raise SvcdoctorError(f"the lab has no {name} (there are {', '.join(self._holders)})")
         return holder.pid
 
-    def command(self, name: str, words: Sequence[str]) -> list[str]:
-        """The command that runs ``words`` in a namespace."""
-        return ["nsenter", "--target", str(self.pid(name)), "--net", *words]
+    def command(self, name: str, words: Sequence[str], *, mounts: bool = False) -> list[str]:
+        """The command that runs ``words`` in a namespace, with ``mounts`` among its own files."""
+        own = ["--mount"] if mounts else []
+        return ["nsenter", "--target", str(self.pid(name)), "--net", *own, *words]
 
     def run(self, name: str | None, *words: str, stdin: str = "", check: bool = True) -> str:
         """Run a command in a namespace, or in the lab's own (the LAN). Raises SvcdoctorError with its message."""
@@ -174,7 +175,7 @@ def add_pod(spaces: Spaces, pod: LabPod, number: int) -> None:
     """A pod's namespace, behind its node's bridge, with hairpin on as the bridge plugin sets it."""
     node = next(n for n in NODES if n.name == pod.node)
     link = f"veth{number}"
-    spaces.add(pod.key)
+    spaces.add(pod.key, mounts=True)
     spaces.batch(
         node.name,
         f"link add {link} type veth peer name eth0 netns {spaces.pid(pod.key)}",

@@ -19,6 +19,22 @@ SERVICE_CIDR6 = "fd00:10:96::/112"
 DNS_IP = "10.96.0.10"
 API_PORT = 6443
 DOMAIN = "cluster.local"
+COREFILE = f""".:53 {{
+    errors
+    health
+    ready
+    kubernetes {DOMAIN} in-addr.arpa ip6.arpa {{
+        pods insecure
+        fallthrough in-addr.arpa ip6.arpa
+        ttl 30
+    }}
+    forward . /etc/resolv.conf
+    cache 30
+    loop
+    reload
+    loadbalance
+}}
+"""
 APP = "bq-api-service-deploy-sample"
 
 
@@ -102,6 +118,14 @@ def objects() -> list[Object]:
     found += [pod_object(p) for p in PODS]
     found += [_kube_proxy(n) for n in NODES]
     found += _services()
+    found.append(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "coredns", "namespace": "kube-system"},
+            "data": {"Corefile": COREFILE},
+        }
+    )
     found.append(
         {
             "apiVersion": "networking.k8s.io/v1",

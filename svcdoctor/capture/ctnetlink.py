@@ -1,0 +1,95 @@
+"""Messages of the kernel's connection tracking over netlink, as far as they tell how addresses are translated.
+
+Specification: linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import Struct
+
+from svcdoctor.capture.frame import reverse
+
+NEW, GET = 0x100, 0x101  # IPCTNL_MSG_CT_NEW, _GET of NFNL_SUBSYS_CTNETLINK
+ERROR, DONE = 2, 3
+REQUEST, DUMP = 1, 0x300
+GROUP_NEW = 1
+"""The bit of the group that tells of new connections (NFNLGRP_CONNTRACK_NEW)."""
+
+_ORIGINAL, _REPLY = 1, 2  # CTA_TUPLE_ORIG, _REPLY
+_IP, _PROTOCOL = 1, 2  # CTA_TUPLE_IP, _PROTO
+_HEADER = Struct("=IHHII")
+_FAMILY = Struct("=BBH")
+_ATTRIBUTE = Struct("=HH")
+_INT = Struct("=i")
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A connection: what its client sends, and what becomes of that, as keys of ``frame``."""
+
+    protocol: int
+    original: bytes
+    translated: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a listing; ``error`` is 0 or what went wrong, as errno has it."""
+
+    error: int
+
+
+def listing_request(sequence: int) -> bytes:
+    """Asks for all connections of both families."""
+    body = _FAMILY.pack(0, 0, 0)
+    return _HEADER.pack(_HEADER.size + len(body), GET, REQUEST | DUMP, sequence, 0) + body
+
+
+def messages(data: bytes) -> Iterator[Translation | End]:
+    """What is in the data of one receive: connections with ports, and the end of the listing."""
+    at = 0
+    while at + _HEADER.size <= len(data):
+        length, kind, _, _, _ = _HEADER.unpack_from(data, at)
+        if length < _HEADER.size or at + length > len(data):
+            return
+        body = data[at + _HEADER.size : at + length]
+        if kind == NEW and len(body) >= _FAMILY.size:
+            found = _translation(body[_FAMILY.size :])
+            if found is not None:
+                yield found
+        elif kind in (ERROR, DONE):
+            yield End(-_INT.unpack_from(body)[0] if len(body) >= 4 else 0)
+        at += (length + 3) & ~3
+
+
+def _translation(data: bytes) -> Translation | None:
+    tuples = dict(_attributes(data))
+    original, reply = (_tuple(tuples.get(kind, b"")) for kind in (_ORIGINAL, _REPLY))
+    if original is None or reply is None:
+        return None
+    return Translation(original[0], original[1], reverse(reply[1]))
+
+
+def _tuple(data: bytes) -> tuple[int, bytes] | None:
+    """Protocol and key; ``None`` without ports."""
+    parts = dict(_attributes(data))
+    ip = dict(_attributes(parts.get(_IP, b"")))
+    protocol = dict(_attributes(parts.get(_PROTOCOL, b"")))
+    source = ip.get(1) or ip.get(3)  # IPv4, IPv6
+    destination = ip.get(2) or ip.get(4)
+    ports = protocol.get(2), protocol.get(3)
+    if not source or not destination or not ports[0] or not ports[1] or 1 not in protocol:
+        return None
+    return protocol[1][0], source + destination + ports[0][:2] + ports[1][:2]
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + 4 <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        if length < 4 or at + length > len(data):
+            return
+        yield kind & 0x3FFF, data[at + 4 : at + length]
+        at += (length + 3) & ~3
