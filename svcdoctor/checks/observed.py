@@ -19,6 +19,7 @@ from svcdoctor.checks.tried import (
     subjects,
     trace_command,
     ways_with,
+    with_packets,
 )
 from svcdoctor.model.finding import Severity
 from svcdoctor.model.observed import Met
@@ -62,7 +63,7 @@ def large_ones_hang(case: Case) -> Iterator[Raised]:
         lines.append(said)
     yield Raised(
         subjects(case, (b.node for b in ends)),
-        several(lines),
+        with_packets(case, lines),
         "Set the MTU of the pods' interfaces to what the smallest link on the way takes (the CNI's configuration), "
         "and let ICMP type 3 code 4 (IPv6: packet too big) through.",
         "ip -d link show (on these nodes: compare the mtu of eth0, the bridge, each veth and the CNI's tunnel)",
@@ -97,7 +98,7 @@ def isolated(case: Case) -> Iterator[Raised]:
     _, namespace, name = first.split("/")
     yield Raised(
         (*policies, *subjects(case)),
-        several(lines),
+        with_packets(case, lines),
         "The application answers inside its pod and is silent at the pod's address, as the policy's drop would have "
         "it. Allow the client in a rule: by pod and namespace labels inside the cluster, by ipBlock from outside.",
         f"kubectl -n {namespace} describe networkpolicy {name}",
@@ -214,5 +215,8 @@ def _failing(case: Case, broken: list[tuple[Path, PathSeen]], tried: list[tuple[
     lines += [f"{entry_words(p)}: {s.differs}" for p, s in broken]
     only = f" --node {nodes[0]}" if len(set(nodes)) == 1 else ""
     return Raised(
-        subjects(case, nodes[:5]), several(lines), text, f"{trace_command(case)}{only} --node-facts exec"
+        subjects(case, nodes[:5]),
+        with_packets(case, lines),
+        text,
+        f"{trace_command(case)}{only} --node-facts exec",
     )

@@ -9,9 +9,9 @@ from svcdoctor.checks.tried import (
     entry_words,
     met_words,
     place_words,
-    several,
     subjects,
     ways_with,
+    with_packets,
 )
 from svcdoctor.model.evidence import silent
 from svcdoctor.model.finding import Severity
@@ -138,4 +138,4 @@ def _not_reached(case: Case, code: str) -> Iterator[Raised]:
     if doubted:  # the other family works
         severity = Severity.INFO
         lines.insert(0, "by the other IP family they are reached: this machine may have one family only")
-    yield Raised(subjects(case, nodes), several(lines), text, fix, severity)
+    yield Raised(subjects(case, nodes), with_packets(case, lines), text, fix, severity)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from svcdoctor.checks.registry import Case, subject
+from svcdoctor.model.packetpath import Said, SynWay
 from svcdoctor.model.seen import PathSeen
 from svcdoctor.model.trace import Backend, Outcome, Path
 
 SHOWN = 8  # ways in the evidence
+PACKETS = 3  # lines about single packets
 
 
 def ways_with(case: Case, code: str) -> list[tuple[Path, PathSeen]]:
@@ -58,6 +60,26 @@ def trace_command(case: Case) -> str:
 def backends(outcomes: Iterable[Outcome]) -> list[Backend]:
     """The pods at which the outcomes end, each once."""
     return list(dict.fromkeys(o.backend for o in outcomes if o.backend is not None and o.backend.pod))
+
+
+def with_packets(case: Case, lines: list[str]) -> tuple[str, ...]:
+    """The lines, behind the first of them what single packets met."""
+    return several([*lines[:1], *_packet_lines(case), *lines[1:]])
+
+
+def _packet_lines(case: Case) -> list[str]:
+    """What single packets tell beyond the requests: who refused, behind which hop silence begins, which size passes."""
+    evidence = case.view.snapshot.evidence
+    if evidence is None:
+        return []
+    told = [way.told for way in evidence.ways if way.raw and (way.routers or not _plain(way))]
+    told += [mtu.told for mtu in evidence.mtus if mtu.size is not None]
+    return told[:PACKETS]
+
+
+def _plain(way: SynWay) -> bool:
+    """Whether a SYN met what the requests met, and no more is known."""
+    return way.end.said in (Said.SILENCE, Said.SYN_ACK)
 
 
 def several(lines: list[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from functools import cached_property
 from svcdoctor.model.facts import MissingFact
 from svcdoctor.model.nodefacts import Listener
 from svcdoctor.model.observed import Met, Observation, Place, PlaceKind
+from svcdoctor.model.packetpath import PathMtu, SynWay
 from svcdoctor.model.trace import Client
 
 ARRIVED = frozenset({Met.ANSWERED, Met.STALLED, Met.RESET, Met.CLOSED, Met.GARBLED, Met.TLS_FAILED})
@@ -34,13 +35,16 @@ def silent(observation: Observation) -> int:
 @dataclass(frozen=True)
 class Evidence:
     """``place`` is where the requests were sent from, ``client`` who that is to the cluster. ``sockets`` are the
-    listening sockets of pods by ``namespace/name``, ``missing`` what could not be had."""
+    listening sockets of pods by ``namespace/name``, ``missing`` what could not be had. ``ways`` and ``mtus`` are what
+    single packets met where requests failed."""
 
     place: Place
     client: Client
     observations: tuple[Observation, ...] = ()
     sockets: Mapping[str, tuple[Listener, ...]] = field(default_factory=dict)
     missing: tuple[MissingFact, ...] = ()
+    ways: tuple[SynWay, ...] = ()
+    mtus: tuple[PathMtu, ...] = ()
 
     @cached_property
     def _by_aim(self) -> dict[tuple[str, int, str, bool, bool], Observation]:

@@ -2,7 +2,8 @@
 
 Theory. A trace without traffic says what to try: each entry many times from the place that asks, each endpoint a few
 times at its own address and through a tunnel into its pod. Where something is refused, the pods' socket tables are
-read. All of that goes into the Snapshot as facts, and the question is answered again.
+read. All of that goes into the Snapshot as facts, and the question is answered again. Where that finds something on
+the way, and not at its end, single packets are sent to see which hop it is (``closer``), and it is answered once more.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from svcdoctor.path.agreement import names_of
 from svcdoctor.path.aims import Aims, aims_of, client_here, fits
 from svcdoctor.path.observedends import observed_end
 from svcdoctor.probe.askers import Live, Permitted, askers, here
+from svcdoctor.probe.closer import closer
 from svcdoctor.probe.origin import Order, Origin
 from svcdoctor.probe.podsockets import SocketReader
 from svcdoctor.probe.run import probing
@@ -61,7 +63,10 @@ def observed_trace(source: Live, request: Request, namespace: str, asked: Asked)
         traced, snapshot = diagnosed(source, snapshot, request, namespace)
     client = _client(request, namespace, own)
     evidence = _gathered(source, traced, snapshot, client, client == own, asked)
-    answer, _ = diagnosed(source, snapshot.with_evidence(evidence), request, namespace)
+    answer, snapshot = diagnosed(source, snapshot.with_evidence(evidence), request, namespace)
+    looked = closer(evidence, answer) if client == own else evidence
+    if looked is not evidence:
+        answer, _ = diagnosed(source, snapshot.with_evidence(looked), request, namespace)
     return answer
 
 

@@ -166,6 +166,7 @@ def test_a_fault_that_only_traffic_shows(lab, broken, code):
             assert failing == {"tkxck"}
             assert f"do not reach: {APP}-tkxck on {NODE}" in said
             assert "6 of 6 small requests answered; with 3,000 bytes" in said
+            assert "to 10.244.1.45 over 1304 bytes vanish behind 192.168.0.44 without an ICMP error" in said
         case "NOD011":
             assert failing == PODS
             assert "the sockets are 0.0.0.0:9090, [::]:9090" in said
@@ -173,6 +174,7 @@ def test_a_fault_that_only_traffic_shows(lab, broken, code):
         case "NOD012":
             assert failing == PODS
             assert answer["findings"][0]["subjects"][0] == "NetworkPolicy/default/deny-all"
+            assert "10.244.1.45 port 8080: silence behind hop 1 (192.168.0.44)" in said
         case "NOD015":
             assert failing == PODS
             assert "for IPv4 only, not for IPv6 (its sockets: 0.0.0.0:8080)" in said
