@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import os
-import random
 import socket
 import struct
 import sys
@@ -24,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from svcdoctor.model.packetpath import Said, SynAnswer
+from svcdoctor.probe.synfilter import attach, draw_sequence, draw_sequences, packets_with, segments_with
 
 if TYPE_CHECKING:
     from svcdoctor.probe.packets import Heard
@@ -33,15 +32,7 @@ DEFAULT_TTL = 64
 LEAST_PATIENCE = 0.2  # seconds for an answer, however near the end is
 
 ETH_P = {socket.AF_INET: 0x0800, socket.AF_INET6: 0x86DD}
-SO_ATTACH_FILTER = 26
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 10, 23, 3  # linux/in.h, in6.h
-
-Program = tuple[tuple[int, int, int, int], ...]
-
-# All sequence numbers of a process begin with the same bits, so that the kernel can leave away other programs'
-# segments, of which a busy node has very many.
-SEQUENCE_MASK = 0xFFF00000
-SEQUENCE_ROOM = 1 << 17  # what a packet's filling adds must not change those bits
 
 
 class NoRawSockets(Exception):
@@ -92,7 +83,7 @@ class RawSockets:
         self._family = family
         self._asked: list[_Asked] = []
         self._next = 0.0
-        self._sequences = random.getrandbits(32) & SEQUENCE_MASK
+        self._sequences = draw_sequences()
         self._sockets: list[socket.socket] = []
         self._reading: list[int] = []
         if sys.platform != "linux":
@@ -107,8 +98,8 @@ class RawSockets:
             wire = self._open(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P[family]))
             tcp = self._open(family, socket.SOCK_RAW, socket.IPPROTO_TCP)
             icmp = self._open(family, socket.SOCK_RAW, _icmp(family))
-            _attach(wire, _packets_with(family, self._sequences))
-            _attach(tcp, _segments_with(family, self._sequences))
+            attach(wire, packets_with(family, self._sequences))
+            attach(tcp, segments_with(family, self._sequences))
         except OSError as e:
             self.close()
             raise _refused(e) from None
@@ -127,7 +118,7 @@ class RawSockets:
 
     def _read(self, sock: socket.socket, whole: Callable[[bytes, str], bytes], *, let_in: bool) -> None:
         def readable() -> None:
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(OSError):  # there is no more, or what was heard is an error
                 while True:
                     data, address = sock.recvfrom(1 << 16)
                     if heard := self._decode(whole(data, address[0])):
@@ -153,8 +144,7 @@ class RawSockets:
         except OSError:
             held.close()
             raise
-        sequence = self._sequences + random.randrange(~SEQUENCE_MASK % (1 << 32) - SEQUENCE_ROOM)
-        return Flow(source, held.getsockname()[1], ip, port, sequence, held)
+        return Flow(source, held.getsockname()[1], ip, port, draw_sequence(self._sequences), held)
 
     async def ask(self, flow: Flow, seconds: float, ttl: int = 0, size: int = 0, mss: int = 1460) -> Answer:
         """Send one SYN of the flow and wait for what it meets. Several with TTLs that end on the way may be under way
@@ -288,36 +278,3 @@ def _with_header(family: socket.AddressFamily, protocol: int) -> Callable[[bytes
         return struct.pack("!IHBB", 6 << 28, len(data), protocol, 0) + address + bytes(16) + data
 
     return whole if family == socket.AF_INET6 else lambda data, _: data
-
-
-def _packets_with(family: socket.AddressFamily, sequences: int) -> Program:
-    """Classic BPF (code, jt, jf, k) over IP packets: ICMP, and TCP that acknowledges one of ``sequences``."""
-    if family == socket.AF_INET6:
-        return (
-            (0x30, 0, 0, 6), (0x15, 4, 0, 58), (0x15, 0, 4, 6),
-            (0x20, 0, 0, 48), (0x54, 0, 0, SEQUENCE_MASK), (0x15, 0, 1, sequences),
-            (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0),
-        )  # fmt: skip
-    return (
-        (0x30, 0, 0, 9), (0x15, 5, 0, 1), (0x15, 0, 5, 6),
-        (0xB1, 0, 0, 0), (0x40, 0, 0, 8), (0x54, 0, 0, SEQUENCE_MASK), (0x15, 0, 1, sequences),
-        (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0),
-    )  # fmt: skip
-
-
-def _segments_with(family: socket.AddressFamily, sequences: int) -> Program:
-    """The same for raw sockets of TCP: IPv6's see no IP header."""
-    if family == socket.AF_INET:
-        return _packets_with(family, sequences)
-    return (
-        (0x20, 0, 0, 8), (0x54, 0, 0, SEQUENCE_MASK), (0x15, 0, 1, sequences),
-        (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0),
-    )  # fmt: skip
-
-
-def _attach(sock: socket.socket, program: Program) -> None:
-    """Filter in the kernel (socket(7), SO_ATTACH_FILTER)."""
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
-    sock.setsockopt(
-        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", len(program), ctypes.addressof(code))
-    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +16,10 @@ from routers import Chain, chain_with_server, without_raw_sockets
 
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.observed import Aim
-from svcdoctor.model.packetpath import Said, SynWay
+from svcdoctor.model.packetpath import Said, SynAnswer, SynWay
+from svcdoctor.probe import packets
+from svcdoctor.probe.inside import inside
+from svcdoctor.probe.rawsockets import RawSockets, raw_sockets
 from svcdoctor.probe.syn import TRIES, WAVE, syn_flows, syn_ways
 
 SECONDS = 0.2
@@ -236,6 +242,29 @@ def test_nothing_is_left_at_the_server(chain: Chain, family: int) -> None:
     assert states == {"0A"}  # LISTEN
 
 
+@families
+def test_other_connections_are_not_heard(chain: Chain, family: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+    real = packets.decode
+    monkeypatch.setattr(packets, "decode", lambda data: (decoded.append(data), real(data))[1])
+
+    async def beside() -> SynAnswer:
+        with contextlib.ExitStack() as opened:
+            sockets = raw_sockets(opened, socket.AF_INET6 if family == 6 else socket.AF_INET)
+            assert isinstance(sockets, RawSockets)
+            for _ in range(20):
+                socket.create_connection((chain.server(family), 8080), 5).close()
+            with contextlib.closing(sockets.flow(chain.server(family), 8080)) as flow:
+                return (await sockets.ask(flow, 1.0)).syn
+
+    found = inside(chain.namespace("client"), lambda: asyncio.run(beside()))
+    assert found.said is Said.SYN_ACK
+    assert [data for data in decoded if (heard := real(data)) and heard.acknowledged is not None] == decoded[
+        -2:
+    ]
+    assert len(decoded) <= 8  # there is ICMPv6 beside: neighbours
+
+
 def test_syns_are_bounded_in_number_and_time(chain: Chain) -> None:
     with chain.rule("r1", 4, "FORWARD -p tcp --dport 9000:9011 -j DROP"):
         counter = "mangle -A PREROUTING -p tcp --dport 9000:9011 -j ACCEPT"
@@ -246,9 +275,9 @@ def test_syns_are_bounded_in_number_and_time(chain: Chain) -> None:
         took = time.monotonic() - begin
         counted = chain.run("r1", "iptables -t mangle -L PREROUTING -v -x -n")
     assert [hop.by for found in ways for hop in found.hops] == [chain.routers(4)[0]] * 12
-    packets = re.search(r"^\s*(\d+) .*dpts:9000:9011", counted, re.MULTILINE)
-    assert packets is not None
-    assert 12 * (1 + WAVE) <= int(packets[1]) <= 12 * (1 + WAVE * TRIES)
+    found = re.search(r"^\s*(\d+) .*dpts:9000:9011", counted, re.MULTILINE)
+    assert found is not None
+    assert 12 * (1 + WAVE) <= int(found[1]) <= 12 * (1 + WAVE * TRIES)
     assert took < 12 * SECONDS  # one such way takes three
 
 
