@@ -13,8 +13,8 @@ from svcdoctor.model.errors import SvcdoctorError
 
 if TYPE_CHECKING:
     from svcdoctor.capture.doors import Doors
-    from svcdoctor.probe.capturefile import CaptureFile
-    from svcdoctor.probe.capturing import Ended, Limits, Open
+    from svcdoctor.probe.sniffing.file import CaptureFile
+    from svcdoctor.probe.sniffing.run import Ended, Limits, Open
     from svcdoctor.sources.connection import Connection
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -90,8 +90,8 @@ def capture(
 
     from svcdoctor import __version__
     from svcdoctor.capture.doors import Doors
-    from svcdoctor.probe.capturefile import CaptureFile
-    from svcdoctor.probe.capturing import Limits
+    from svcdoctor.probe.sniffing.file import CaptureFile
+    from svcdoctor.probe.sniffing.run import Limits
 
     if target is None and (read is None or node is not None or snapshot is not None):
         raise SvcdoctorError("name the Service: svc/NAME (only --read FILE can do without)")
@@ -133,8 +133,8 @@ def _run(
     import sys
 
     from svcdoctor.capture.news import News
-    from svcdoctor.probe.capturing import Names, Stop, capture_live, capture_read
-    from svcdoctor.probe.sniff import InterfaceNames
+    from svcdoctor.probe.sniffing.run import Names, Stop, capture_live, capture_read
+    from svcdoctor.probe.sniffing.sniff import InterfaceNames
     from svcdoctor.report.capture import CaptureLines
     from svcdoctor.report.capturejson import news_json, summary_json
 
@@ -169,7 +169,7 @@ def _doors(
     from svcdoctor.cli.opening import open_source
     from svcdoctor.model.request import ObjectTarget
     from svcdoctor.path.target import parse_target
-    from svcdoctor.probe.capturetarget import doors_here, held, node_here
+    from svcdoctor.probe.sniffing.target import doors_here, held, node_here
 
     source, namespace = open_source(connection, snapshot, None, NodeFactsFlags(), ())
     named = parse_target(target, namespace)

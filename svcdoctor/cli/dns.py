@@ -135,7 +135,7 @@ def _question(text: str, from_: str | None, namespace: str) -> NameQuestion:
 
 def _own_namespace() -> str | None:
     """The namespace of the pod that this is, ``None`` on other machines."""
-    from svcdoctor.probe.dnsways import own_conf
+    from svcdoctor.probe.dns.ways import own_conf
 
     own = own_conf()
     return own[1] if own is not None else None
@@ -163,42 +163,42 @@ def _observed(
     source: Source, looked: Looked, ask_: Ask | None, server: tuple[str, int] | None, image: str, yes: bool
 ) -> Observed:
     """Asks in the way that was chosen. Raises SvcdoctorError."""
-    from svcdoctor.probe import dnsways
+    from svcdoctor.probe.dns import ways
     from svcdoctor.sources.live import LiveSource
 
     setting = looked.setting
     if server is not None:
-        return dnsways.of_server(setting, *server)
+        return ways.of_server(setting, *server)
     if ask_ is Ask.HERE:
-        own = dnsways.own_conf()
+        own = ways.own_conf()
         same = own is not None and own[1] == setting.pod.namespace
-        return dnsways.from_here(setting, own[0] if own is not None and same else None)
+        return ways.from_here(setting, own[0] if own is not None and same else None)
     assert isinstance(source, LiveSource)
     if ask_ is Ask.TUNNEL:
-        return dnsways.by_tunnel(setting, source.session)
+        return ways.by_tunnel(setting, source.session)
     if setting.question.pod is None:
         raise SvcdoctorError(f"--ask {ask_}: say in which pod with --from pod/NAME")
     if ask_ is Ask.EXEC:
-        from svcdoctor.probe.dnspod import NoPrograms
+        from svcdoctor.probe.dns.pod import NoPrograms
 
         try:
-            return dnsways.in_pod(setting, source.session)
+            return ways.in_pod(setting, source.session)
         except NoPrograms as e:
             if not yes:
                 ask(f"{e.message}. {_debug_question(looked, image)}", "--ask debug --yes")
             yes = True
     if not yes:
         ask(_debug_question(looked, image), "--yes")
-    from svcdoctor.probe.debugcontainer import debug_container
+    from svcdoctor.probe.dns.debugcontainer import debug_container
 
     pod = setting.pod
-    return dnsways.in_pod(
+    return ways.in_pod(
         setting, source.session, debug_container(source.session, pod.namespace, pod.name, image)
     )
 
 
 def _debug_question(looked: Looked, image: str) -> str:
-    from svcdoctor.probe.debugcontainer import SECONDS
+    from svcdoctor.probe.dns.debugcontainer import SECONDS
 
     pod = looked.setting.pod
     return (

@@ -12,7 +12,7 @@ from svcdoctor.model.errors import SvcdoctorError
 
 if TYPE_CHECKING:
     from svcdoctor.model.request import ObjectTarget
-    from svcdoctor.probe.serviceevents import Event, WatchSummary
+    from svcdoctor.probe.watch.events import Event, WatchSummary
     from svcdoctor.report.watchscreen import WatchScreen
     from svcdoctor.sources.connection import Connection
     from svcdoctor.sources.live import LiveSource
@@ -101,7 +101,7 @@ def _on_screen(
         return None
     from rich.console import Console
 
-    from svcdoctor.probe.watchrun import WatchRun
+    from svcdoctor.probe.watch.run import WatchRun
     from svcdoctor.report.watchscreen import WatchScreen
     from svcdoctor.report.watchsummary import summary_lines
 
@@ -128,7 +128,7 @@ def _on_screen(
 def _in_lines(
     live: LiveSource, named: ObjectTarget, interval: float | None, seconds: float | None, json: bool
 ) -> WatchSummary:
-    from svcdoctor.probe.watchrun import WatchRun
+    from svcdoctor.probe.watch.run import WatchRun
     from svcdoctor.report.watchjson import event_json, summary_json
     from svcdoctor.report.watchsummary import summary_lines
     from svcdoctor.report.watchwords import clock, event_line, is_news

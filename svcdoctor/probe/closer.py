@@ -26,8 +26,8 @@ def closer(evidence: Evidence, answer: Trace) -> Evidence:
     if not lost and not cut:
         return evidence
     # What scapy brings is imported by those who need it.
-    from svcdoctor.probe.pathmtu import path_mtus
-    from svcdoctor.probe.syn import syn_ways
+    from svcdoctor.probe.packets.pathmtu import path_mtus
+    from svcdoctor.probe.packets.syn import syn_ways
 
     ways = syn_ways(lost[:MOST], seconds=SECONDS) if lost else ()
     mtus = path_mtus(cut[:MOST], seconds=SECONDS) if cut else ()

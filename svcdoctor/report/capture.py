@@ -16,7 +16,7 @@ from svcdoctor.capture.doors import NAMES, Doors, Role
 from svcdoctor.capture.news import News, NewsKind
 from svcdoctor.capture.wording import end_text, role_words, sender_words
 from svcdoctor.model.trace import Status
-from svcdoctor.probe.capturing import Ended
+from svcdoctor.probe.sniffing.run import Ended
 from svcdoctor.report.glyphs import STYLE, glyphs_for
 from svcdoctor.report.printable import printable
 

@@ -11,7 +11,7 @@ from svcdoctor.capture.connection import NANOSECONDS, Connection, Half, Leg, Not
 from svcdoctor.capture.doors import NAMES, Doors, address_text
 from svcdoctor.capture.news import News, NewsKind
 from svcdoctor.capture.wording import end_text
-from svcdoctor.probe.capturing import Ended
+from svcdoctor.probe.sniffing.run import Ended
 
 _WAYS = (None, "out", "in")
 

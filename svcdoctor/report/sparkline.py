@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from rich.text import Text
 
-from svcdoctor.probe.sliceendpoints import Readiness
+from svcdoctor.probe.watch.endpoints import Readiness
 
 T = TypeVar("T")
 

@@ -11,9 +11,8 @@ import msgspec
 
 from svcdoctor.model.finding import Finding
 from svcdoctor.model.observed import Latency
-from svcdoctor.probe.availability import Spell
-from svcdoctor.probe.probetarget import TargetName
-from svcdoctor.probe.serviceevents import (
+from svcdoctor.probe.watch.availability import Spell
+from svcdoctor.probe.watch.events import (
     ChangesUnknown,
     EndpointChanged,
     Event,
@@ -25,6 +24,7 @@ from svcdoctor.probe.serviceevents import (
     WatchSummary,
     WatchTroubled,
 )
+from svcdoctor.probe.watch.target import TargetName
 
 Form = dict[str, Any]
 

@@ -15,11 +15,11 @@ from rich.text import Text
 
 from svcdoctor.model.finding import Severity
 from svcdoctor.model.observed import Met
-from svcdoctor.probe.availability import State
-from svcdoctor.probe.probetarget import ProbeTarget
-from svcdoctor.probe.servicesubjects import EndpointView, EntryView, SubjectView
-from svcdoctor.probe.serviceview import ServiceView
-from svcdoctor.probe.sliceendpoints import Readiness
+from svcdoctor.probe.watch.availability import State
+from svcdoctor.probe.watch.endpoints import Readiness
+from svcdoctor.probe.watch.subjects import EndpointView, EntryView, SubjectView
+from svcdoctor.probe.watch.target import ProbeTarget
+from svcdoctor.probe.watch.view import ServiceView
 from svcdoctor.report.glyphs import SEVERITY_STYLE
 from svcdoctor.report.printable import printable
 from svcdoctor.report.sparkline import latencies, readinesses

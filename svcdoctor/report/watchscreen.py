@@ -15,8 +15,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from svcdoctor.probe.serviceevents import Event, WatchBegan, WatchTroubled
-from svcdoctor.probe.serviceview import ServiceView
+from svcdoctor.probe.watch.events import Event, WatchBegan, WatchTroubled
+from svcdoctor.probe.watch.view import ServiceView
 from svcdoctor.report.sparkline import drawable
 from svcdoctor.report.watchpicture import Surroundings, picture
 from svcdoctor.report.watchwords import event_line, is_news

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from svcdoctor.probe.availability import Spell, State
-from svcdoctor.probe.serviceevents import ProbeSummary, SubjectSummary, WatchSummary
+from svcdoctor.probe.watch.availability import Spell, State
+from svcdoctor.probe.watch.events import ProbeSummary, SubjectSummary, WatchSummary
 from svcdoctor.report.printable import printable
 from svcdoctor.report.watchwords import (
     READINESS,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from svcdoctor.model.observed import Met
-from svcdoctor.probe.availability import Spell, State
-from svcdoctor.probe.probetarget import TargetName
-from svcdoctor.probe.serviceevents import (
+from svcdoctor.probe.watch.availability import Spell, State
+from svcdoctor.probe.watch.endpoints import Readiness
+from svcdoctor.probe.watch.events import (
     ChangesUnknown,
     EndpointChanged,
     Event,
@@ -17,7 +17,7 @@ from svcdoctor.probe.serviceevents import (
     WatchBegan,
     WatchTroubled,
 )
-from svcdoctor.probe.sliceendpoints import Readiness
+from svcdoctor.probe.watch.target import TargetName
 from svcdoctor.report.printable import printable
 from svcdoctor.report.wording import counted
 

@@ -358,7 +358,7 @@ def test_without_the_right_to_connection_tracking(node):
 
 MANY = """
 import contextlib, io, json, os, sys
-import svcdoctor.cli.capture, svcdoctor.probe.capturetarget, svcdoctor.sources.archive  # once for all
+import svcdoctor.cli.capture, svcdoctor.probe.sniffing.target, svcdoctor.sources.archive  # once for all
 answers = []
 for words in json.loads(sys.stdin.read()):
     r, w = os.pipe()

@@ -22,7 +22,7 @@ from capture_frames import (
 from test_joiner import Conversation
 
 from svcdoctor.capture.doors import Doors
-from svcdoctor.probe.capturing import Ended
+from svcdoctor.probe.sniffing.run import Ended
 from svcdoctor.report.capture import CaptureLines
 from svcdoctor.report.capturejson import news_json, summary_json
 

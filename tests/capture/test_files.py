@@ -40,7 +40,7 @@ from svcdoctor.capture.pcapngwriting import (
     statistics_block,
 )
 from svcdoctor.model.errors import SvcdoctorError
-from svcdoctor.probe.capturefile import CaptureFile
+from svcdoctor.probe.sniffing.file import CaptureFile
 
 NOW = 1_700_000_000 * SECOND + 123_456_789
 FRAMES = [bytes(Ether(**MACS) / tcp(CLIENT, NODE, "PA", n, 1, b"x" * n)) for n in range(1, 9)]

@@ -21,7 +21,7 @@ COMMIT
 TALK = """
 import json, socket, subprocess, time
 from svcdoctor.capture.doors import address_text
-from svcdoctor.probe.translating import Translations
+from svcdoctor.probe.sniffing.translating import Translations
 
 def form(t):
     def tuple_of(key):
@@ -89,7 +89,8 @@ def test_listing_and_events_are_what_conntrack_lists(spaces):  # noqa: F811
 
 def test_without_the_capability_it_says_why(spaces):  # noqa: F811
     needs("setpriv")
-    code = "import json; from svcdoctor.probe.translating import Translations; print(json.dumps(Translations().why))"
+    imports = "import json; from svcdoctor.probe.sniffing.translating import Translations"
+    code = f"{imports}; print(json.dumps(Translations().why))"
     words = ["setpriv", "--bounding-set=-net_admin", sys.executable, "-c", code]
     done = subprocess.run(spaces.command("node", words), capture_output=True, text=True, check=False)
     if "setpriv" in done.stderr:

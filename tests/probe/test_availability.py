@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from svcdoctor.probe.availability import KEPT, Availability, Spell, State
+from svcdoctor.probe.watch.availability import KEPT, Availability, Spell, State
 
 A, U, N, W = State.AVAILABLE, State.UNAVAILABLE, State.UNKNOWN, State.AWAY
 

@@ -8,7 +8,7 @@ import pytest
 from lying_dns import LyingServer, answered, kind_of
 
 from svcdoctor.model.lookup import Met
-from svcdoctor.probe.dnsasking import STRAYS, Server, ask
+from svcdoctor.probe.dns.asking import STRAYS, Server, ask
 
 NAME = "web.default.svc.cluster.local"
 DATA = {"A": "10.96.7.7", "AAAA": "fd00:10:96::77"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lying_dns import answered
 
 from svcdoctor.model.lookup import Met
-from svcdoctor.probe.dnsmessages import CHAIN, NotTheAnswer, query, said
+from svcdoctor.probe.dns.messages import CHAIN, NotTheAnswer, query, said
 
 NAME = "web.default.svc.cluster.local"
 

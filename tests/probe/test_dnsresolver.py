@@ -9,8 +9,8 @@ from svcdoctor.dns.expansion import Status, walk
 from svcdoctor.dns.question import Reply as Heard
 from svcdoctor.dns.resolvconf import Libc, ResolvConf
 from svcdoctor.model.lookup import Met
-from svcdoctor.probe.dnsasking import Server
-from svcdoctor.probe.dnsresolver import Asker
+from svcdoctor.probe.dns.asking import Server
+from svcdoctor.probe.dns.resolver import Asker
 
 NAME = "web.default.svc.cluster.local"
 DATA = {"A": "10.96.7.7", "AAAA": "fd00:10:96::77"}

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svcdoctor.model.packetpath import Said
-from svcdoctor.probe.packets import Heard, Syn, decode, encode, least_size
+from svcdoctor.probe.packets.scapypackets import Heard, Syn, decode, encode, least_size
 
 SYNS = [
     Syn("10.0.0.1", "10.0.0.2", 40000, 80, 0x12345678, 7, 3),
@@ -95,9 +95,9 @@ def test_loading_scapy_leaves_nothing_behind(tmp_path: Path) -> None:
     code = (
         "import os\n"
         "before = dict(os.environ)\n"
-        "import svcdoctor.probe.syn, svcdoctor.probe.pathmtu, sys\n"
+        "import svcdoctor.probe.packets.syn, svcdoctor.probe.packets.pathmtu, sys\n"
         "assert 'scapy' not in sys.modules\n"
-        "import svcdoctor.probe.packets\n"
+        "import svcdoctor.probe.packets.scapypackets\n"
         "assert 'scapy' in sys.modules\n"
         "assert dict(os.environ) == before\n"
     )

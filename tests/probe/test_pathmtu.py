@@ -10,8 +10,8 @@ from routers import Chain, chain_with_server, without_raw_sockets
 
 from svcdoctor.model.observed import Aim
 from svcdoctor.model.packetpath import MtuLimit, PathMtu
-from svcdoctor.probe import sized, sizedudp
-from svcdoctor.probe.pathmtu import path_mtus
+from svcdoctor.probe.packets import sized, sizedudp
+from svcdoctor.probe.packets.pathmtu import path_mtus
 
 TOO_BIG = {4: "-p icmp --icmp-type fragmentation-needed", 6: "-p icmpv6 --icmpv6-type packet-too-big"}
 families = pytest.mark.parametrize("family", [4, 6])

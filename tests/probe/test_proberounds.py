@@ -10,8 +10,8 @@ import pytest
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.observed import Met, Place, PlaceKind, Sample
 from svcdoctor.probe.here import Here
-from svcdoctor.probe.proberounds import RATE, ProbeRounds, pace
-from svcdoctor.probe.probetarget import ProbeTarget, TargetName
+from svcdoctor.probe.watch.rounds import RATE, ProbeRounds, pace
+from svcdoctor.probe.watch.target import ProbeTarget, TargetName
 
 
 def target(port, ip="127.0.0.1", pod="p"):

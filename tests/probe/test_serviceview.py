@@ -14,18 +14,18 @@ from svcdoctor.model.endpoints import (
 from svcdoctor.model.finding import Finding, Severity
 from svcdoctor.model.observed import Met, Sample
 from svcdoctor.model.service import Service, ServicePort, ServiceSpec
-from svcdoctor.probe.availability import State
-from svcdoctor.probe.probetarget import TargetName
-from svcdoctor.probe.serviceevents import (
+from svcdoctor.probe.watch.availability import State
+from svcdoctor.probe.watch.endpoints import Readiness
+from svcdoctor.probe.watch.events import (
     ChangesUnknown,
     EndpointChanged,
     FindingChanged,
     ProbeChanged,
     ServiceChanged,
 )
-from svcdoctor.probe.servicesubjects import EntryName
-from svcdoctor.probe.serviceview import GONE_KEPT, ServiceView
-from svcdoctor.probe.sliceendpoints import Readiness
+from svcdoctor.probe.watch.subjects import EntryName
+from svcdoctor.probe.watch.target import TargetName
+from svcdoctor.probe.watch.view import GONE_KEPT, ServiceView
 
 WEB = Service(
     kind="Service",

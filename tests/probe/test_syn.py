@@ -17,10 +17,10 @@ from routers import Chain, chain_with_server, without_raw_sockets
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.observed import Aim
 from svcdoctor.model.packetpath import Said, SynAnswer, SynWay
-from svcdoctor.probe import packets
-from svcdoctor.probe.inside import inside
-from svcdoctor.probe.rawsockets import RawSockets, raw_sockets
-from svcdoctor.probe.syn import TRIES, WAVE, syn_flows, syn_ways
+from svcdoctor.probe.packets import scapypackets as packets
+from svcdoctor.probe.packets.inside import inside
+from svcdoctor.probe.packets.rawsockets import RawSockets, raw_sockets
+from svcdoctor.probe.packets.syn import TRIES, WAVE, syn_flows, syn_ways
 
 SECONDS = 0.2
 CODES = {

@@ -18,10 +18,10 @@ from svcdoctor.model.finding import Finding, Severity
 from svcdoctor.model.observed import Met, Sample
 from svcdoctor.model.service import Service, ServicePort
 from svcdoctor.model.service import ServiceSpec as Spec
-from svcdoctor.probe.probetarget import TargetName
-from svcdoctor.probe.servicesubjects import EntryName
-from svcdoctor.probe.serviceview import ServiceView
-from svcdoctor.probe.sliceendpoints import Readiness
+from svcdoctor.probe.watch.endpoints import Readiness
+from svcdoctor.probe.watch.subjects import EntryName
+from svcdoctor.probe.watch.target import TargetName
+from svcdoctor.probe.watch.view import ServiceView
 from svcdoctor.report.sparkline import latencies, readinesses
 from svcdoctor.report.watchpicture import Surroundings, picture
 from svcdoctor.report.watchsummary import LISTED, summary_lines

@@ -22,13 +22,13 @@ from svcdoctor.model.request import ObjectTarget, Request
 from svcdoctor.model.snapshot import canonical_or_none
 from svcdoctor.model.trace import EntryKind, Trace, Verdict
 from svcdoctor.probe.here import Here
-from svcdoctor.probe.proberounds import ProbeRounds, pace
-from svcdoctor.probe.probetarget import TargetName
-from svcdoctor.probe.serviceevents import Event, WatchBegan, WatchSummary, WatchTroubled
-from svcdoctor.probe.servicesubjects import EntryName
-from svcdoctor.probe.serviceview import ServiceView
-from svcdoctor.probe.sliceendpoints import ports_meant
-from svcdoctor.probe.watchedobjects import WatchedObjects
+from svcdoctor.probe.watch.endpoints import ports_meant
+from svcdoctor.probe.watch.events import Event, WatchBegan, WatchSummary, WatchTroubled
+from svcdoctor.probe.watch.objects import WatchedObjects
+from svcdoctor.probe.watch.rounds import ProbeRounds, pace
+from svcdoctor.probe.watch.subjects import EntryName
+from svcdoctor.probe.watch.target import TargetName
+from svcdoctor.probe.watch.view import ServiceView
 from svcdoctor.sources.live import LiveSource
 
 TICK_SECONDS = 0.5

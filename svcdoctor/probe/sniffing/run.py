@@ -22,9 +22,9 @@ from svcdoctor.capture.joiner import Joiner
 from svcdoctor.capture.news import Tally, Tell
 from svcdoctor.capture.ringblock import ring_frames
 from svcdoctor.model.errors import SvcdoctorError
-from svcdoctor.probe.capturefile import CaptureFile
-from svcdoctor.probe.sniff import RETIRED, Sniffer
-from svcdoctor.probe.translating import Translations
+from svcdoctor.probe.sniffing.file import CaptureFile
+from svcdoctor.probe.sniffing.sniff import RETIRED, Sniffer
+from svcdoctor.probe.sniffing.translating import Translations
 
 SETTLED = NANOSECONDS // 5
 """How old a connection is when it is told of live: its legs and an answer have mostly been seen by then."""

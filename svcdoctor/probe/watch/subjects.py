@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from svcdoctor.probe.availability import Availability
-from svcdoctor.probe.probetarget import HISTORY, ProbeTarget, TargetName
-from svcdoctor.probe.serviceevents import ProbeSummary, SubjectSummary
-from svcdoctor.probe.sliceendpoints import Readiness
+from svcdoctor.probe.watch.availability import Availability
+from svcdoctor.probe.watch.endpoints import Readiness
+from svcdoctor.probe.watch.events import ProbeSummary, SubjectSummary
+from svcdoctor.probe.watch.target import HISTORY, ProbeTarget, TargetName
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from msgspec import structs
 
 from svcdoctor.model.observed import Aim
 from svcdoctor.model.packetpath import Said, SynAnswer, SynWay
-from svcdoctor.probe.inside import inside
-from svcdoctor.probe.rawsockets import LEAST_PATIENCE, Flow, NoRawSockets, RawSockets, raw_sockets
-from svcdoctor.probe.synconnect import connected
+from svcdoctor.probe.packets.inside import inside
+from svcdoctor.probe.packets.rawsockets import LEAST_PATIENCE, Flow, NoRawSockets, RawSockets, raw_sockets
+from svcdoctor.probe.packets.synconnect import connected
 from svcdoctor.proxy.descriptors import family_of
 
 MAX_HOPS = 30

@@ -10,9 +10,9 @@ from typing import TypeAlias
 
 from svcdoctor.model.finding import Finding
 from svcdoctor.model.observed import Latency, Met
-from svcdoctor.probe.availability import Spell, State
-from svcdoctor.probe.probetarget import TargetName
-from svcdoctor.probe.sliceendpoints import Readiness
+from svcdoctor.probe.watch.availability import Spell, State
+from svcdoctor.probe.watch.endpoints import Readiness
+from svcdoctor.probe.watch.target import TargetName
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from svcdoctor.model.endpoints import EndpointSlice
 from svcdoctor.model.finding import Finding
 from svcdoctor.model.observed import Met, Sample
 from svcdoctor.model.service import Service
-from svcdoctor.probe.availability import Availability, Spell, Spells, State
-from svcdoctor.probe.probetarget import ProbeTarget, TargetName
-from svcdoctor.probe.serviceevents import (
+from svcdoctor.probe.watch.availability import Availability, Spell, Spells, State
+from svcdoctor.probe.watch.endpoints import Readiness, SliceState, lacking, ports_meant, slice_states
+from svcdoctor.probe.watch.events import (
     ChangesUnknown,
     EndpointChanged,
     Event,
@@ -29,8 +29,8 @@ from svcdoctor.probe.serviceevents import (
     ServiceChanged,
     WatchSummary,
 )
-from svcdoctor.probe.servicesubjects import EndpointView, EntryName, EntryView, SubjectView
-from svcdoctor.probe.sliceendpoints import Readiness, SliceState, lacking, ports_meant, slice_states
+from svcdoctor.probe.watch.subjects import EndpointView, EntryName, EntryView, SubjectView
+from svcdoctor.probe.watch.target import ProbeTarget, TargetName
 
 GONE_KEPT = 500
 """Endpoints that have left and are still listed; a watch may last for days."""

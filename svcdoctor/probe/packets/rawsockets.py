@@ -22,10 +22,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from svcdoctor.model.packetpath import Said, SynAnswer
-from svcdoctor.probe.synfilter import attach, draw_sequence, draw_sequences, packets_with, segments_with
+from svcdoctor.probe.packets.synfilter import (
+    attach,
+    draw_sequence,
+    draw_sequences,
+    packets_with,
+    segments_with,
+)
 
 if TYPE_CHECKING:
-    from svcdoctor.probe.packets import Heard
+    from svcdoctor.probe.packets.scapypackets import Heard
 
 PER_SECOND = 250  # SYNs of all flows together
 DEFAULT_TTL = 64
@@ -104,7 +110,7 @@ class RawSockets:
             self.close()
             raise _refused(e) from None
         # Loaded only now: it takes a while, and who may not open raw sockets does without.
-        from svcdoctor.probe.packets import decode
+        from svcdoctor.probe.packets.scapypackets import decode
 
         self._decode = decode
         self._read(wire, lambda data, _: data, let_in=False)
@@ -149,7 +155,7 @@ class RawSockets:
     async def ask(self, flow: Flow, seconds: float, ttl: int = 0, size: int = 0, mss: int = 1460) -> Answer:
         """Send one SYN of the flow and wait for what it meets. Several with TTLs that end on the way may be under way
         at once; of those that arrive, one at a time."""
-        from svcdoctor.probe.packets import Syn, encode
+        from svcdoctor.probe.packets.scapypackets import Syn, encode
 
         await self._pace()
         flow.number += 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from svcdoctor.model.packetpath import MtuLimit, Said
-from svcdoctor.probe.rawsockets import LEAST_PATIENCE, Flow, RawSockets
+from svcdoctor.probe.packets.rawsockets import LEAST_PATIENCE, Flow, RawSockets
 
 TRIES = 2
 
@@ -34,7 +34,7 @@ class SizedSyns:
     """SYNs with filling. ``seconds`` is the wait for an answer, less when it is known how long one takes."""
 
     def __init__(self, sockets: RawSockets, flow: Flow, seconds: float, mss: int) -> None:
-        from svcdoctor.probe.packets import least_size
+        from svcdoctor.probe.packets.scapypackets import least_size
 
         self.least = least_size(flow.ip)
         self._sockets = sockets

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from svcdoctor.model.observed import Aim
 from svcdoctor.model.packetpath import MtuLimit, PathMtu
-from svcdoctor.probe.inside import inside
-from svcdoctor.probe.outroute import OutRoute, out_route
-from svcdoctor.probe.rawsockets import NoRawSockets, RawSockets, raw_sockets
-from svcdoctor.probe.sized import Sized, SizedSyns, Sizes
-from svcdoctor.probe.sizedudp import SizedDatagrams, known_mtu
+from svcdoctor.probe.packets.inside import inside
+from svcdoctor.probe.packets.outroute import OutRoute, out_route
+from svcdoctor.probe.packets.rawsockets import NoRawSockets, RawSockets, raw_sockets
+from svcdoctor.probe.packets.sized import Sized, SizedSyns, Sizes
+from svcdoctor.probe.packets.sizedudp import SizedDatagrams, known_mtu
 from svcdoctor.proxy.descriptors import family_of
 
 AT_ONCE = 16  # addresses

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from svcdoctor.model.lookup import Met, Reply
-from svcdoctor.probe.dnsmessages import NotTheAnswer, Said, query, said
+from svcdoctor.probe.dns.messages import NotTheAnswer, Said, query, said
 
 STRAYS = 200
 """Datagrams of a round that may be no answers."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from svcdoctor.dns.question import Question
 from svcdoctor.dns.resolvconf import Libc, ResolvConf
 from svcdoctor.model.lookup import Met, Reply
-from svcdoctor.probe.dnsasking import Server, ask
+from svcdoctor.probe.dns.asking import Server, ask
 
 Key = tuple[str, str, str, bool]
 ADDRESSES = ("A", "AAAA")

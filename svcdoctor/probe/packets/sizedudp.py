@@ -15,8 +15,8 @@ import time
 from ipaddress import IPv4Address, IPv6Address
 
 from svcdoctor.model.packetpath import MtuLimit
-from svcdoctor.probe.rawsockets import LEAST_PATIENCE
-from svcdoctor.probe.sized import TRIES, Sized
+from svcdoctor.probe.packets.rawsockets import LEAST_PATIENCE
+from svcdoctor.probe.packets.sized import TRIES, Sized
 from svcdoctor.proxy.descriptors import family_of, unblocking_socket
 
 PORT = 33434  # traceroute's

@@ -11,7 +11,7 @@ import struct
 from typing import NamedTuple
 
 from svcdoctor.model.packetpath import Said
-from svcdoctor.probe.scapyquiet import quiet
+from svcdoctor.probe.packets.scapyquiet import quiet
 
 with quiet():
     from scapy.layers.inet import ICMP, IP, TCP, IPerror

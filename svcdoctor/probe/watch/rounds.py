@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.observed import Aim, Met, Sample
 from svcdoctor.probe.origin import Order, Origin
-from svcdoctor.probe.probetarget import TargetName
+from svcdoctor.probe.watch.target import TargetName
 
 RATE = 100.0
 """Tries a second, at most."""

@@ -18,10 +18,10 @@ from svcdoctor.model.pod import Pod
 from svcdoctor.model.snapshot import canonical_or_none
 from svcdoctor.path.dnssetting import UNKNOWN_SERVER, Setting
 from svcdoctor.path.lookup import Observed, name_of
-from svcdoctor.probe.dnsasking import Server
-from svcdoctor.probe.dnspod import NoPrograms, PodResolver
-from svcdoctor.probe.dnsresolver import Asker
-from svcdoctor.probe.dnstunnel import PERMISSIONS, through_tunnel
+from svcdoctor.probe.dns.asking import Server
+from svcdoctor.probe.dns.pod import NoPrograms, PodResolver
+from svcdoctor.probe.dns.resolver import Asker
+from svcdoctor.probe.dns.tunnel import PERMISSIONS, through_tunnel
 from svcdoctor.sources.execnode import runner
 from svcdoctor.sources.podexec import Container, Streams
 from svcdoctor.sources.session import ApiSession

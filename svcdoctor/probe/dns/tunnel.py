@@ -11,7 +11,7 @@ import select
 import ssl
 import time
 
-from svcdoctor.probe.dnsasking import Server
+from svcdoctor.probe.dns.asking import Server
 from svcdoctor.sources.forwarding import Carrier, ForwardOpener
 from svcdoctor.sources.session import ApiSession
 from svcdoctor.tunnel.errors import TunnelError

@@ -1,0 +1,1 @@
+"""Asking DNS: from here, in a pod, through a tunnel."""

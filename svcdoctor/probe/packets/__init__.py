@@ -1,0 +1,1 @@
+"""Single packets of our own making: which hop answers, which size arrives."""

@@ -1,0 +1,1 @@
+"""Live capture on this node, and files of packets."""

@@ -1,0 +1,1 @@
+"""A Service under observation: what changes, what is unavailable, from when to when."""
