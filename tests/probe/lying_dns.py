@@ -33,18 +33,26 @@ class LyingServer:
         self.log = []
         self._udp, self._tcp = udp, tcp
         kind = socket.AF_INET6 if family == 6 else socket.AF_INET
-        self._datagrams = socket.socket(kind, socket.SOCK_DGRAM)
-        self._datagrams.bind((HOSTS[family], 0))
+        self._datagrams, self._listener = self._bound(kind, HOSTS[family], tcp is not None)
         self.ip, self.port = self._datagrams.getsockname()[:2]
-        self._listener = None
-        if tcp is not None:
-            self._listener = socket.create_server((self.ip, self.port), family=kind)
         self._threads = [threading.Thread(target=self._serve_udp)]
         if tcp is not None:
             self._threads.append(threading.Thread(target=self._serve_tcp))
         self._ending = threading.Event()
         for thread in self._threads:
             thread.start()
+
+    @staticmethod
+    def _bound(kind, host, both):
+        """A port that is free for UDP and, where that is wanted, for TCP too."""
+        while True:
+            datagrams = socket.socket(kind, socket.SOCK_DGRAM)
+            datagrams.bind((host, 0))
+            if not both:
+                return datagrams, None
+            with contextlib.suppress(OSError):
+                return datagrams, socket.create_server(datagrams.getsockname()[:2], family=kind)
+            datagrams.close()
 
     def __enter__(self):
         return self
