@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from forward_command import Running
-from watch_world import LEAVING, NOT, READY, WatchWorld
+from watch_world import LEAVING, NET, NOT, READY, WatchWorld
 
 BIN = Path(sys.executable).parent
 
@@ -89,7 +89,7 @@ def test_what_was_unavailable_in_lines(watch, world):
     assert "nothing is sent to it" in running.out[0]
     assert running.out[1].endswith("Service available; 2 of 2 endpoints ready")
     world.change(w1=NOT)
-    running.until(lambda: any("pod/w1: ready -> not ready (127.0.1.1, n1)" in line for line in running.out))
+    running.until(lambda: any(f"pod/w1: ready -> not ready ({NET}.1.1, n1)" in line for line in running.out))
     running.until(lambda: any("OBJ006" in line for line in running.out))
     world.change(w1=READY)
     running.until(lambda: any("OBJ006 gone: " in line for line in running.out))
@@ -165,10 +165,10 @@ def test_an_application_that_ends_while_its_endpoint_is_ready(watch, world):
     w1, w2 = sorted(ended["endpoints"], key=lambda e: e["name"])
     [(start, end)] = spans(w1["unavailable"], started)
     assert -0.5 < start <= stopped and stopped - 0.5 <= end <= served
-    assert w1["unavailable"][0]["reason"] == "127.0.1.1:28080 refused"
+    assert w1["unavailable"][0]["reason"] == f"{NET}.1.1:28080 refused"
     assert w2["unavailable"] == [] and len(ended["unavailable"]) == 1
     [entry] = ended["entries"]
-    assert (entry["name"], entry["state"]) == ("clusterIP 127.0.2.1:28080", "unavailable")
+    assert (entry["name"], entry["state"]) == (f"clusterIP {NET}.2.1:28080", "unavailable")
     [probes] = w2["probes"]
     assert probes["failed"] == 0 and 0 < probes["latency"]["p50"] <= probes["latency"]["max"] < 1
 

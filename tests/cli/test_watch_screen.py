@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from screen import ALTERNATE, HIDDEN, NORMAL, SHOWN, Screen
-from watch_world import NOT, READY, WatchWorld
+from watch_world import NET, NOT, READY, WatchWorld
 
 BIN = Path(sys.executable).parent
 
@@ -63,7 +63,7 @@ def test_what_it_shows_and_how_it_ends(screen, world):
     assert shown.below[0].startswith("service/web in namespace truth, watched ")
     text = "\n".join(shown.below)
     assert "  pod/w2: n1, ready at the end\n    unavailable " in text
-    assert "to the end" in text and "127.0.1.2:28080 refused" in text
+    assert "to the end" in text and f"{NET}.1.2:28080 refused" in text
 
 
 def test_any_size_another_one_and_a_thousand_endpoints(screen, world):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 from pathlib import Path
@@ -17,7 +18,9 @@ from svcdoctor.lab.store import ObjectStore
 NAMESPACE = "truth"
 PORT = 28080
 READY, NOT, LEAVING = "ready", "not", "leaving"
-CLUSTER_IP = "127.0.2.1"  # nobody listens there, unless a test does
+NET = f"127.{(os.environ.get('PYTEST_XDIST_WORKER') or 'gw0')[2:]}"
+"""Addresses of this process alone: others may run the same tests beside it."""
+CLUSTER_IP = f"{NET}.2.1"  # nobody listens there, unless a test does
 
 # Users and what they may.
 LIST_WATCH = ["get", "list", "watch"]
@@ -54,7 +57,7 @@ class WatchWorld:
         return path
 
     def set(self, **pods: str) -> None:
-        """Exactly these are the endpoints; w5 has the address 127.0.1.5."""
+        """Exactly these are the endpoints; w5 has the address NET.1.5."""
         for name in self._states.keys() - pods.keys():
             self.store.delete(_kind("Pod"), NAMESPACE, name)
         for name, state in pods.items():
@@ -114,7 +117,7 @@ def _listening(host: str, came):  # type: ignore[no-untyped-def]
 
 def address(name: str) -> str:
     number = int(name.strip("abcdefghijklmnopqrstuvwxyz-"))
-    return f"127.0.{1 + (number >> 8)}.{number & 255}"
+    return f"{NET}.{1 + (number >> 8)}.{number & 255}"
 
 
 def _kind(kind: str):  # type: ignore[no-untyped-def]
@@ -173,7 +176,7 @@ def _slice(pods: dict[str, str]) -> Object:
 
 def _objects() -> list[Object]:
     port = {"name": "main", "port": PORT, "targetPort": PORT, "protocol": "TCP"}
-    node = {"addresses": [{"type": "InternalIP", "address": "127.0.3.1"}]}
+    node = {"addresses": [{"type": "InternalIP", "address": f"{NET}.3.1"}]}
     node["conditions"] = [{"type": "Ready", "status": "True"}]
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
