@@ -42,7 +42,7 @@ def test_what_it_shows_and_how_it_ends(screen, world):
     shown = screen("svc/web", "--probe", "--interval", "0.2")
     shown.until(lambda: shown.line(r"^service/web  available \ds  2 of 2 endpoints ready$"))
     shown.until(lambda: shown.line(r"^pod/w1 +n1 +ready +\ds +█+ +[▁▂▃▄▅]+ +[\d.]+ ms$"))
-    shown.until(lambda: shown.line(r"^cluster IP 127\.0\.2\.1:28080 +available +\ds +[▁▂▃▄▅]+ +[\d.]+ ms$"))
+    shown.until(lambda: shown.line(rf"^cluster IP {NET}\.2\.1:28080 +available +\ds +[▁▂▃▄▅]+ +[\d.]+ ms$"))
     assert shown.line("^namespace truth, watched .*, probed every 0.2 s$")
     world.stop("w2")
     shown.until(lambda: shown.line(r"^pod/w2 +n1 +failing +\ds +█+ +[▁▂▃▄▅]*×+ +refuses$"))
@@ -51,7 +51,7 @@ def test_what_it_shows_and_how_it_ends(screen, world):
     world.change(w1=NOT)
     shown.until(lambda: shown.line(r"^pod/w1 +n1 +not ready +\ds +█+×+ "))
     shown.until(lambda: shown.line(r"^OBJ006 warning: Selected pods are not Ready .* since \d\d:\d\d:\d\d$"))
-    shown.until(lambda: shown.line(r"^\d\d:\d\d:\d\d  pod/w1: ready -> not ready \(127\.0\.1\.1, n1\)$"))
+    shown.until(lambda: shown.line(rf"^\d\d:\d\d:\d\d  pod/w1: ready -> not ready \({NET}\.1\.1, n1\)$"))
     assert "red" in shown.colours and "green" in shown.colours
     world.change(w1=READY)
     shown.until(lambda: not shown.line("^OBJ006 warning"))
