@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,11 +43,12 @@ class Container:
             self._link(program, program)
 
     def _link(self, program: str, *names: str) -> None:
-        found = shutil.which(program)
+        # "python3" on PATH may be a script that chooses one, and finds nothing here.
+        found = sys.executable if program == "python3" else shutil.which(program)
         if found is None:
             (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{program} is not installed")
         for name in names:
-            (self.bin / name).symlink_to(os.path.realpath(found) if program != "python3" else found)
+            (self.bin / name).symlink_to(os.path.realpath(found))
 
     def origin(self, processes: int = 16) -> InShell:
         return InShell(PLACE, self.run, lambda: None, processes)

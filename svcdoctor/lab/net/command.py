@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from svcdoctor.lab.net.control import LOG, READY, Client, clear, empty, folder
@@ -109,7 +109,9 @@ def _start(mode: str, place: Path, env: dict[str, str]) -> None:
             time.sleep(0.05)
     except BaseException:  # Ctrl-C too
         if process is not None:
-            process.kill()
+            # All of its session: unshare's child may not have asked to be killed with it yet.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             os.read(held, 1)  # until the lab's first process is gone too
         clear(place)

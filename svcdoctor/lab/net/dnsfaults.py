@@ -11,7 +11,7 @@ from typing import Any
 
 from svcdoctor.lab.net.lab import DNS_POD, Lab
 from svcdoctor.lab.net.upstream import OUTSIDE
-from svcdoctor.lab.net.world import CLIENT4, PODS
+from svcdoctor.lab.net.world import CLIENT4, NODES, PODS
 
 Object = dict[str, Any]
 
@@ -90,6 +90,11 @@ def not_ready(lab: Lab) -> None:
             condition |= {"status": "False", "reason": "ContainersNotReady"}
 
     lab.change("DNS005", "Pod", DNS_POD.namespace, DNS_POD.name, edit)
+    lab.controller.sync()
+    for node in (
+        NODES
+    ):  # as kube-proxy does: tracked queries would go on to the pod, and a new one may have their port
+        lab.spaces.run(node.name, "sh", "-c", "conntrack -D -p udp --orig-port-dst 53 2>&1 || true")
 
 
 def policy(lab: Lab) -> None:
