@@ -1,5 +1,6 @@
 """What all tests begin with, and what they tell at the end, out of all processes that they are spread over."""
 
+import os
 import signal
 from collections import Counter
 
@@ -12,6 +13,12 @@ def pytest_configure(config):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     config.compared_with_the_kernel = Counter()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One more than there are processors: most tests wait for others, as users do."""
+    return min((os.cpu_count() or 1) + 1, 4)
 
 
 def pytest_sessionfinish(session):

@@ -116,12 +116,12 @@ def _not_reached(case: Case, code: str) -> Iterator[Raised]:
     if not ways:
         return
     nodes = dict.fromkeys(p.entry.node for p, _ in ways)
-    lines = [f"{entry_words(path)}: {met_words(seen)}" for path, seen in ways]
+    lines = ["through the API server the application answers inside its pods"]
     known = [n for name in nodes if name and (n := case.view.snapshot.node(name)) is not None]
     providers = dict.fromkeys(n.spec.provider_id.partition("://")[0] for n in known if n.spec.provider_id)
     if providers:
         lines.append(f"the nodes are {listed(providers)}'s")
-    lines.append("through the API server the application answers inside its pods")
+    lines += [f"{entry_words(path)}: {met_words(seen)}" for path, seen in ways]
     service = next(iter(case.services), None)
     name = f"svc/{service.name} -n {service.namespace}" if service is not None else "svc/NAME"
     forward = f"kubectl svcdoctor forward {name}"

@@ -144,8 +144,10 @@ def test_answers_that_do_not_fit_into_a_datagram(lab):
 
 def test_outside_names_and_addresses(lab):
     found, ended = answer(lab, OUTSIDE, "--from", POD, "--ask", "exec")
-    assert (found["verdict"], ended) == ("healthy", 0)
-    assert [f["code"] for f in found["findings"]] == ["DNS002"] and found["findings"][0]["severity"] == "info"
+    [finding] = found["findings"]
+    assert (finding["code"], ended) == ("DNS002", 0)
+    # On a busy machine the useless queries take so long that it is worth a warning.
+    assert (finding["severity"], found["verdict"]) in (("info", "healthy"), ("warning", "degraded"))
     reverse, ended = answer(lab, V4, "--ask", "here", "--from", POD, where=POD)
     assert reverse["resolutions"][0]["addresses"] == [f"{FULL}."]
     assert ended == 0
