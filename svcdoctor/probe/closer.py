@@ -1,12 +1,17 @@
-"""Looking closer at what failed on the way: which hop drops, refuses or cuts, told by single packets from here."""
+"""Looking closer with single packets from here: which hop drops, refuses or cuts, and which backends flows take."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+
+from msgspec.structs import replace as changed
 
 from svcdoctor.model.evidence import Evidence
 from svcdoctor.model.facts import MissingFact
-from svcdoctor.model.observed import Aim, Met, PlaceKind
+from svcdoctor.model.observed import Aim, Met, PlaceKind, ProbeKind
+from svcdoctor.model.packetpath import Said
+from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.model.trace import Status, Trace
 
 LOST = frozenset({"OBS001", "NOD012", "EXT013", "EXT014"})
@@ -37,6 +42,40 @@ def closer(evidence: Evidence, answer: Trace) -> Evidence:
         for note in dict.fromkeys(notes)
     )
     return replace(evidence, ways=ways, mtus=mtus, missing=(*evidence.missing, *missing))
+
+
+def with_backends(evidence: Evidence, snapshot: Snapshot) -> Evidence:
+    """The evidence with the pods that answer where answers name nobody, as those of a database.
+
+    Told by SYNs from many ports, whose answers are heard before this node's own NAT puts the Service's address into
+    them: it takes being the node that chooses.
+    """
+    nameless = [
+        o
+        for o in evidence.observations
+        if o.place.kind is PlaceKind.HERE and o.aim.kind is ProbeKind.TCP and o.answered and not any(o.who)
+    ]
+    entries = [o for o in nameless if not o.aim.pod and not o.aim.payload_size][:MOST]
+    if not entries:
+        return evidence
+    from svcdoctor.probe.packets.syn import syn_flows
+
+    named: dict[Aim, dict[str, int]] = {}
+    for observation in entries:
+        counts: Counter[str] = Counter()
+        for answers in syn_flows(observation.aim, repeat=1, seconds=SECONDS):
+            counts.update(
+                pods[0].name
+                for a in answers
+                if a.said is Said.SYN_ACK and len(pods := snapshot.pods_by_ip.get(a.by, ())) == 1
+            )
+        if counts:
+            named[observation.aim] = dict(counts)
+    found = tuple(
+        changed(o, who=named[o.aim]) if o.aim in named and o.place.kind is PlaceKind.HERE else o
+        for o in evidence.observations
+    )
+    return replace(evidence, observations=found)
 
 
 def _aims(evidence: Evidence, answer: Trace, met: frozenset[Met], code: str = "") -> list[Aim]:

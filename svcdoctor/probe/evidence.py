@@ -27,7 +27,7 @@ from svcdoctor.path.agreement import names_of
 from svcdoctor.path.aims import Aims, aims_of, client_here, fits
 from svcdoctor.path.observedends import observed_end
 from svcdoctor.probe.askers import Live, Permitted, askers, here
-from svcdoctor.probe.closer import closer
+from svcdoctor.probe.closer import closer, with_backends
 from svcdoctor.probe.origin import Order, Origin
 from svcdoctor.probe.podsockets import SocketReader
 from svcdoctor.probe.run import probing
@@ -125,6 +125,8 @@ def _gathered(
             evidence = _asked_from(source, traced, snapshot, client, origin, aims, asked)
         if not _nothing_tried(evidence):
             break
+    if is_here and client.kind is ClientKind.NODE:
+        evidence = with_backends(evidence, snapshot)
     missing = (*_left_out(traced, client), *_untried(evidence, aims))
     wanted = _to_look_into(traced, snapshot, evidence)
     reader = SocketReader(source.session, snapshot, asked.permitted.confirm)

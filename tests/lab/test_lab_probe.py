@@ -144,6 +144,22 @@ def test_on_a_node_svcdoctor_asks_as_that_node(lab):
     assert refused.returncode == 2 and "which is not outside" in refused.stderr
 
 
+def test_on_a_node_the_pods_are_seen_though_their_answers_name_nobody(lab):
+    """By the packets' own addresses, before the node's NAT puts the Service's into them."""
+    done = lab.shell(
+        *("svcdoctor", "trace", "svc/kube-dns:dns-tcp", "-n", "kube-system", "--probe", "-o", "json"),
+        where=NODE,
+    )
+    listed = lab.shell("kubectl", "-n", "kube-system", "get", "pods", "-l", "k8s-app=kube-dns", "-o", "name")
+    dns = listed.stdout.strip().removeprefix("pod/")
+    answer = json.loads(done.stdout)
+    assert (answer["verdict"], len(answer["paths"])) == ("healthy", 2)
+    for path in answer["paths"]:
+        assert path["observed"]["kind"] == "tcp"
+        assert [o["observed"]["share"] for o in path["outcomes"]] == [1.0]
+        assert set(path["observed"]["who"]) == {dns}
+
+
 @pytest.mark.parametrize("code", ONLY_BY_TRAFFIC)
 def test_a_fault_that_only_traffic_shows(lab, broken, code):
     broken(code)
