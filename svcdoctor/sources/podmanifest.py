@@ -14,6 +14,8 @@ NET_ADMIN, which reading rules takes, and NET_RAW, because iptables-legacy-save 
 Probes. A pod on the pods' network, or on the node's, as nobody and without any capability: it only connects. It
 never gets another pod's labels, although policies would then hold for it too: Services would send it requests.
 
+Captures. A pod on the node's network; user 0, with all capabilities dropped but NET_RAW, which sniffing takes.
+
 Specification: https://kubernetes.io/docs/concepts/security/pod-security-standards/
 """
 
@@ -38,6 +40,7 @@ class Purpose(Enum):
 
     NODE_FACTS = "node-facts"
     PROBE = "probe"
+    CAPTURE = "capture"
 
     @property
     def option(self) -> str:
@@ -68,6 +71,13 @@ def probe_pod(name: str, namespace: str, node: str, image: str, *, host_network:
     user = {"runAsNonRoot": True, "runAsUser": _NOBODY}
     containers = [_container("sleep", image, (), user)]
     return _pod(name, namespace, Purpose.PROBE, node, containers, host_network=host_network)
+
+
+def capture_pod(name: str, namespace: str, node: str, image: str) -> dict[str, Any]:
+    """The pod whose tcpdump captures on a node."""
+    user = {"runAsNonRoot": False, "runAsUser": 0}
+    containers = [_container("sleep", image, ("NET_RAW",), user)]
+    return _pod(name, namespace, Purpose.CAPTURE, node, containers, host_network=True)
 
 
 def _container(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from test_lab_network import NODE, NODES, Lab, possible  # noqa: F401 (possible is a fixture)
@@ -209,3 +210,39 @@ def test_an_endpoint_that_is_gone_is_shown_though_the_service_does_not_have_it(l
     assert all(c["joinedBy"] == "conntrack" and c["state"] in ("opening", "refused") for c in gone)
     assert any(c["legs"][-1]["packets"] for c in gone)
     assert all(c["retransmissions"]["client"] > 0 or c["notices"] for c in gone)
+
+
+def test_another_node_captures_in_a_pod(lab, tmp_path):
+    """What it shows is what a capture on the node shows, and nothing is left of the pod."""
+    written = tmp_path / "there.pcapng"
+    words = ["svcdoctor", "capture", SERVICE, "--node", NODE, "--capture-image", "tools", "--yes"]
+    with ThreadPoolExecutor() as threads:
+        capturing = threads.submit(lab.shell, *words, "--seconds", "4", "-o", "json", "-w", str(written))
+        while not capturing.done():
+            assert lab.shell("curl", "-sS", "-o", "/dev/null", f"http://{HERE}:{NODE_PORT}/").returncode == 0
+    done = capturing.result()
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    connections = [event for event in told if "legs" in event]
+    whole = [c for c in connections if len(c["legs"]) > 1]
+    assert whole, told
+    text = json.dumps(whole)
+    assert f"{HERE}" in text and str(NODE_PORT) in text
+    assert written.read_bytes()[:4] == bytes.fromhex("0a0d0d0a")
+    pods = lab.shell("kubectl", "-n", "kube-system", "get", "pods", "-o", "name").stdout
+    assert "svcdoctor-capture" not in pods
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--capture-image", "i"], 2, "Make a pod in namespace kube-system on node"),
+        (["--capture-image", "i", "--yes", "--seconds", "61"], 2, "lasts up to 60 s"),
+        (["--capture-image", "i", "--yes", "--node", "none"], 2, "--node none: no such node"),
+        (["--capture-image", "i", "--read", "x.pcap"], 2, "leave --read and --snapshot out"),
+    ],
+)
+def test_a_pod_that_is_not_made(lab, words, code, says):
+    done = lab.shell("svcdoctor", "capture", SERVICE, *words)
+    assert done.returncode == code
+    assert says in done.stderr and done.stderr.count("\n") <= 3

@@ -25,8 +25,9 @@ from svcdoctor.lab.net.spaces import CLIENT, Spaces, build
 from svcdoctor.lab.net.upstream import Upstream
 from svcdoctor.lab.net.world import API_PORT, MASTER4, NODES, PODS, LabPod, objects
 from svcdoctor.lab.podprocess import run_process
-from svcdoctor.lab.podruntime import Call, NotStarted, PodRuntime
+from svcdoctor.lab.podruntime import Call, NotStarted, PodRuntime, running
 from svcdoctor.lab.podsandbox import Sandbox, sandbox_of
+from svcdoctor.lab.status import ApiError
 from svcdoctor.lab.store import ObjectStore
 
 Object = dict[str, Any]
@@ -150,6 +151,19 @@ class Lab(PodRuntime):
 
     # --- what runs pods
 
+    def created(self, pod: Object) -> Object | None:
+        """A pod on a node's network runs at once: what it needs is there."""
+        return running(pod) if self._on_node(pod) is not None else None
+
+    def _on_node(self, pod: Object) -> str | None:
+        """The node on whose network a pod is."""
+        spec = pod["spec"]
+        return (
+            spec.get("nodeName")
+            if spec.get("hostNetwork") and spec.get("nodeName") in self.spaces.names
+            else None
+        )
+
     def execute(self, call: Call) -> int:
         space = self._space(call.namespace, call.pod)
         if space is None:
@@ -163,10 +177,14 @@ class Lab(PodRuntime):
         return None if space is None else sandbox_of(space, self.spaces.pid(space))
 
     def _space(self, namespace: str, pod: str) -> str | None:
-        """Where a pod is: kube-proxy's pods are on their node, others in their own namespace."""
-        name = pod.removeprefix("kube-proxy-") if namespace == "kube-system" else ""
-        space = name if name in self.spaces.names else f"{namespace}/{pod}"
-        return space if space in self.spaces.names else None
+        """Where a pod is: those on their node's network there, others in their own namespace."""
+        space = f"{namespace}/{pod}"
+        if space in self.spaces.names:
+            return space
+        try:
+            return self._on_node(self.store.get(KINDS["Pod"], namespace, pod))
+        except ApiError:
+            return None
 
     # --- faults
 

@@ -71,8 +71,20 @@ def node_here(snapshot: Snapshot, doors: Doors, asked: str | None, command: str)
     what = f"this is {here}" if here else "this machine is none of the cluster's nodes"
     raise SvcdoctorError(
         f"{what}: run it on the node, as ssh {best} sudo {command}, or, where svcdoctor is not installed there: "
-        f"ssh {best} \"sudo tcpdump -i any -U -w - '{tcpdump_words(doors.doors)}'\" | {command} --read -"
+        f"ssh {best} \"sudo tcpdump -i any -U -w - '{tcpdump_words(doors.doors)}'\" | {command} --read -, or in a pod "
+        f"there: {command} --node {best} --capture-image IMAGE (one with tcpdump)"
     )
+
+
+def node_there(snapshot: Snapshot, doors: Doors, asked: str | None) -> str:
+    """The node to capture on in a pod. Raises SvcdoctorError where there is none of that name."""
+    names = sorted(n.name for n in snapshot.nodes)
+    if asked is not None and names and asked not in names:
+        raise SvcdoctorError(f"--node {asked}: no such node (there are {', '.join(names[:8])})")
+    found = asked or _with_endpoints(snapshot, doors) or next(iter(names), "")
+    if not found:
+        raise SvcdoctorError("name the node to capture on: --node NODE")
+    return found
 
 
 def _with_endpoints(snapshot: Snapshot, doors: Doors) -> str:
