@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-DEBUG_IMAGE = "docker.io/library/alpine:3.22"
+DEBUG_IMAGE = "alpine:3.22"
 
 
 class Ask(StrEnum):

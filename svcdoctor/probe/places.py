@@ -19,7 +19,7 @@ from svcdoctor.sources.podexec import Container, Streams
 from svcdoctor.sources.podmanifest import SECONDS, Purpose, probe_pod
 from svcdoctor.sources.session import ApiSession
 
-IMAGE = "docker.io/library/busybox:1.37"
+IMAGE = "busybox:1.37"
 """Has sh, nc and wget: enough for TCP and HTTP. One with Python can do everything."""
 
 OWN_PROCESSES = 32
