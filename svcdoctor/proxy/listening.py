@@ -9,6 +9,9 @@ from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.proxy.arguments import ListenAddress
 from svcdoctor.proxy.listener import Address, InUse, bound_socket, listening_socket
 
+TRIES = 8
+"""Ports that are tried where any is wanted: one that is free in one family may be somebody's in the other."""
+
 
 def bound_addresses(sockets: Sequence[socket.socket]) -> tuple[Address, ...]:
     """The addresses and ports that they are bound to."""
@@ -26,6 +29,27 @@ def local_sockets(
 
     Raises SvcdoctorError where one that is required cannot be had, or none at all.
     """
+    for attempt in range(TRIES):
+        sockets, failures = _bound(addresses, port, kind)
+        taken = any(isinstance(failure, InUse) for failure in failures)
+        if port or not taken or attempt == TRIES - 1:
+            break
+        for sock in sockets:  # what was free in one family was not in the other
+            sock.close()
+    if not sockets or (failures and any(a.required for a in addresses)):
+        for sock in sockets:
+            sock.close()
+        raise failures[0]
+    for failure in failures:
+        if isinstance(failure, InUse):
+            in_use(failure)
+    return sockets
+
+
+def _bound(
+    addresses: Sequence[ListenAddress], port: int, kind: socket.SocketKind
+) -> tuple[list[socket.socket], list[SvcdoctorError]]:
+    """The sockets that could be had, and why others could not."""
     sockets: list[socket.socket] = []
     failures: list[SvcdoctorError] = []
     for address in addresses:
@@ -39,11 +63,4 @@ def local_sockets(
             failures.append(e)
             if address.required:
                 break
-    if not sockets or (failures and any(a.required for a in addresses)):
-        for sock in sockets:
-            sock.close()
-        raise failures[0]
-    for failure in failures:
-        if isinstance(failure, InUse):
-            in_use(failure)
-    return sockets
+    return sockets, failures
