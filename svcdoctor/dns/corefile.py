@@ -61,16 +61,6 @@ class Corefile:
         """Every use of one plugin (rewrite, template, hosts, cache, loop, …), with its server block."""
         return ((server, directive) for server in self.servers for directive in server.all(plugin))
 
-    def server_for(self, name: str, port: int = 53) -> Server | None:
-        """The server block that answers a name over plain DNS: the one with the longest zone around it."""
-        best: tuple[int, Server] | None = None
-        for server in self.servers:
-            for zone in server.zones if (server.scheme, server.port) == ("dns", port) else ():
-                length = 0 if zone == "." else len(zone)
-                if within(name, zone) and (best is None or length > best[0]):
-                    best = length, server
-        return best[1] if best else None
-
 
 @dataclass(frozen=True, slots=True)
 class Forward:

@@ -68,10 +68,6 @@ class EndpointSlice(KubeObject, frozen=True):
         """The Service that owns the slice, by its label (EndpointSlice API: ownership)."""
         return self.labels.get("kubernetes.io/service-name", "")
 
-    @property
-    def managed_by(self) -> str:
-        return self.labels.get("endpointslice.kubernetes.io/managed-by", "")
-
 
 class EndpointAddress(Base, frozen=True):
     ip: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from svcdoctor.model.observed import Certificate, Speaks
+from svcdoctor.model.observed import Certificate, Met, Sample, Speaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +16,9 @@ class Answer:
     detail: str = ""
     speaks: Speaks | None = None
     certificate: Certificate | None = None
+
+    def sample(self, seconds: float, connect: float | None) -> Sample:
+        """The try that was answered so, with its times."""
+        return Sample(
+            Met.ANSWERED, seconds, connect, self.who, self.status, self.speaks, self.detail, self.certificate
+        )

@@ -126,7 +126,7 @@ class _Trying:
             )
         finally:
             exchange.close()
-        return _answered(answer, exchange.seconds, exchange.connect)
+        return answer.sample(exchange.seconds, exchange.connect)
 
     def _late(self, exchange: Exchange) -> Sample:
         """What was met when the time was over."""
@@ -166,7 +166,7 @@ class _Trying:
         finally:
             if sock is not None:
                 sock.close()
-        return _answered(answer, exchange.seconds, None)
+        return answer.sample(exchange.seconds, None)
 
     async def _other_protocol(self) -> Speaks | None:
         """What the port speaks instead of the protocol that it ended: asked once for all tries of the aim."""
@@ -185,16 +185,3 @@ class _Trying:
         finally:
             self._asked_again.set_result(found)
         return found
-
-
-def _answered(answer: Answer, seconds: float, connect: float | None) -> Sample:
-    return Sample(
-        Met.ANSWERED,
-        seconds,
-        connect,
-        answer.who,
-        answer.status,
-        answer.speaks,
-        answer.detail,
-        answer.certificate,
-    )

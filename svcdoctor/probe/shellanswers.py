@@ -95,7 +95,7 @@ def _shell(match: re.Match[bytes], aim: Aim, tool: str, seconds: float, names: t
         return Sample(e.met, took, connect, speaks=e.speaks, detail=e.detail)
     if aim.kind is ProbeKind.TCP and connect is not None:
         took = connect
-    return _answered(answer, took, connect)
+    return answer.sample(took, connect)
 
 
 def _of_program(
@@ -177,7 +177,7 @@ def _python(match: re.Match[bytes], aim: Aim, tool: str, seconds: float, names: 
         answer = _bytes(data, aim, names, how, seconds, certificate)
     except Failed as e:
         return Sample(e.met, took, connect, speaks=e.speaks, detail=e.detail, certificate=certificate)
-    return _answered(answer, took, connect)
+    return answer.sample(took, connect)
 
 
 def _tls_failed(reason: str) -> Failed:
@@ -238,16 +238,3 @@ def _grpc(data: bytes, aim: Aim, names: tuple[str, ...]) -> Answer:
 def _late(connected: bool, seconds: float) -> str:
     limit = f"{seconds:.3g} s"
     return f"connected, and then no answer within {limit}" if connected else f"no answer within {limit}"
-
-
-def _answered(answer: Answer, seconds: float, connect: float | None) -> Sample:
-    return Sample(
-        Met.ANSWERED,
-        seconds,
-        connect,
-        answer.who,
-        answer.status,
-        answer.speaks,
-        answer.detail,
-        answer.certificate,
-    )

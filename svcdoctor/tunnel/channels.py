@@ -12,6 +12,7 @@ to portforward), and what API server and kubelet were seen to do: fixtures/wire.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from websockets.frames import Opcode
@@ -38,7 +39,7 @@ MAX_PORTS = 127
 """Ports of one WebSocket: a channel is one byte."""
 
 
-class _Channels:
+class _Channels(ABC):
     """What both sides do alike."""
 
     def __init__(self, side: Side, ports: Sequence[int]) -> None:
@@ -124,8 +125,8 @@ class _Channels:
         """Ends all forwards, after what waits was sent."""
         self._closing = True
 
-    def _take(self, channel: int, data: bytes) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _take(self, channel: int, data: bytes) -> None: ...
 
     def _frame(self, out: bytearray, handle: int, data: memoryview, last: bool) -> None:
         self._socket.send(b"".join((bytes((2 * handle,)), data)))

@@ -149,6 +149,12 @@ class ForwardServer(Session):
             self._close(served)
             self._events.append(Reset(stream))
 
+    def _on_reply(self, stream: int) -> None:
+        """A server opens no streams that could be answered."""
+
+    def _on_away(self, last: int) -> None:
+        """It says nothing about the forwards that are there."""
+
     def _on_end(self) -> None:
         for stream in self._served:
             self._outbox.discard(stream)

@@ -9,6 +9,8 @@ Sending never waits for a window. SETTINGS, WINDOW_UPDATE and types without a na
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from svcdoctor.tunnel.errors import SpdyError, TunnelError
 from svcdoctor.tunnel.events import Ended, Event, GoingAway, Pong
 from svcdoctor.tunnel.outbox import TAKE, Outbox
@@ -38,7 +40,7 @@ def _data_frame(out: bytearray, stream: int, data: memoryview, last: bool) -> No
     out += data
 
 
-class Session:
+class Session(ABC):
     """One side of a connection that speaks SPDY. ``first`` is the first id of a ping: 1 of clients, 2 of servers."""
 
     def __init__(self, first: int, max_frame: int = MAX_FRAME, max_headers: int = MAX_HEADERS) -> None:
@@ -147,23 +149,23 @@ class Session:
 
     # What a side makes of the frames.
 
-    def _on_bytes(self, stream: int, data: bytes) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _on_bytes(self, stream: int, data: bytes) -> None: ...
 
-    def _on_fin(self, stream: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _on_fin(self, stream: int) -> None: ...
 
-    def _on_reset(self, stream: int, status: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _on_reset(self, stream: int, status: int) -> None: ...
 
-    def _on_new(self, frame: SynStream) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _on_new(self, frame: SynStream) -> None: ...
 
-    def _on_reply(self, stream: int) -> None:
-        """A server opens no streams that could be answered."""
+    @abstractmethod
+    def _on_reply(self, stream: int) -> None: ...
 
-    def _on_away(self, last: int) -> None:
-        """To a server it says nothing about the forwards that are there."""
+    @abstractmethod
+    def _on_away(self, last: int) -> None: ...
 
-    def _on_end(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _on_end(self) -> None: ...

@@ -90,10 +90,6 @@ def test_several_blocks_snippets_and_imports():
     assert corefile.imports == ("custom/*.override", "custom/*.server")
     assert root.all("hosts")[0].block[0] == Directive("10.0.0.7", ("registry.corp.example",), (), 15)
     assert root.all("template")[0].block[0].arguments == ("{{ .Name }} 60 IN A 0.0.0.0",)
-    assert corefile.server_for("www.corp.example.") is corp
-    assert corefile.server_for("7.0.0.10.in-addr.arpa") is corp
-    assert corefile.server_for("web.shop.svc.cluster.local") is root
-    assert parse("a:5353 {\n}\n").server_for("a") is None
 
 
 def test_a_server_of_several_schemes_and_no_braces():
@@ -167,4 +163,3 @@ def test_any_text_is_read_or_refused(text):
     else:
         kubernetes_zones(corefile)
         forwards(corefile)
-        corefile.server_for("web.shop.svc.cluster.local")
