@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -30,7 +31,7 @@ from svcdoctor.probe.askers import Live, Permitted, askers, here
 from svcdoctor.probe.closer import closer, with_backends
 from svcdoctor.probe.origin import Order, Origin
 from svcdoctor.probe.podsockets import SocketReader
-from svcdoctor.probe.run import probing
+from svcdoctor.probe.run import Progress, probing
 from svcdoctor.probe.tunnelled import Tunnelled
 from svcdoctor.proxy.descriptors import family_of
 from svcdoctor.sources.forwarding import ForwardOpener
@@ -41,6 +42,7 @@ SECONDS = 2.0  # for one request: a lost SYN is sent again after one
 TRIES = 4000  # to all entries together
 AT_ONCE = 32  # requests of those that are counted: more would measure this machine
 PODS = 8  # whose sockets are read
+TOLD_SECONDS = 2.0  # between two lines of progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,21 @@ def _asked_from(
     names = tuple(n for p in _pods(traced) for n in names_of(snapshot, p))
     count = max(1, min(asked.count, TRIES // max(1, len(aims.entries))))
     asked.progress(f"asking {len(aims.entries)} entries {count} times, {len(aims.endpoints)} endpoints")
-    return Evidence(origin.place, client, asyncio.run(_tried(aims, origin, tunnel, count, names)))
+    told = _now_and_then(asked.progress)
+    return Evidence(origin.place, client, asyncio.run(_tried(aims, origin, tunnel, count, names, told)))
+
+
+def _now_and_then(tell: Callable[[str], None]) -> Progress:
+    """Tells how far it has got, where that takes long."""
+    told = time.monotonic()
+
+    def progress(done: int, of: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= TOLD_SECONDS:
+            told = time.monotonic()
+            tell(f"{done:,} of {of:,} requests are done")
+
+    return progress
 
 
 def _nothing_tried(evidence: Evidence) -> bool:
@@ -159,11 +175,11 @@ def _nothing_tried(evidence: Evidence) -> bool:
 
 
 async def _tried(
-    aims: Aims, origin: Origin, tunnel: Origin, count: int, names: tuple[str, ...]
+    aims: Aims, origin: Origin, tunnel: Origin, count: int, names: tuple[str, ...], told: Progress
 ) -> tuple[Observation, ...]:
     """All observations; of a port that speaks otherwise than was guessed, as it is asked in its own protocol."""
     found = await _round(
-        aims.entries, aims.endpoints + aims.health, aims.tunnels, origin, tunnel, count, names
+        aims.entries, aims.endpoints + aims.health, aims.tunnels, origin, tunnel, count, names, told
     )
     wrong = {o.aim for o in found if o.aim in aims.guessed and _flipped(o) is not None}
     if not wrong:
@@ -171,7 +187,7 @@ async def _tried(
     flip = {o.aim: _flipped(o) or o.aim for o in found if o.aim in wrong}
     again = await _round(
         _flip(aims.entries, flip), _flip(aims.endpoints, flip), _flip(aims.tunnels, flip),
-        origin, tunnel, count, names,
+        origin, tunnel, count, names, told,
     )  # fmt: skip
     return (*again, *(o for o in found if o.aim not in wrong))
 
@@ -184,15 +200,16 @@ async def _round(
     tunnel: Origin,
     count: int,
     names: tuple[str, ...],
+    told: Progress,
 ) -> tuple[Observation, ...]:
     """A few requests to everything at once; then as many as were asked for to each entry that was not silent."""
     rarely = Order(FEW, SECONDS, names=names)
     first = [(origin, aims) for aims in (entries, few) if aims] + ([(tunnel, tunnels)] if tunnels else [])
-    found = await probing(first, rarely)
+    found = await probing(first, rarely, told)
     alive = [o.aim for o in found[: len(entries)] if any(m not in SILENT for m in o.met)]
     if not alive:
         return found
-    counted = await probing([(origin, alive)], Order(count, SECONDS, AT_ONCE, names))
+    counted = await probing([(origin, alive)], Order(count, SECONDS, AT_ONCE, names), told)
     return (*counted, *(o for o in found if o.aim not in alive or o.place != origin.place))
 
 

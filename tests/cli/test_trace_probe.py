@@ -370,3 +370,16 @@ def test_an_interruption_ends_it(cluster, tmp_path):
     assert time.monotonic() - start < 5
     assert process.returncode == 130, (out, err)
     assert b"Traceback" not in err
+
+
+def test_how_far_it_has_got_is_told_now_and_then(monkeypatch):
+    """Not for each request, and not at all where it does not take long."""
+    from svcdoctor.probe import evidence
+
+    clock = iter([0.0, 1.9, 2.0, 2.0, 3.9, 4.1, 4.1])
+    monkeypatch.setattr(evidence.time, "monotonic", lambda: next(clock))
+    lines = []
+    told = evidence._now_and_then(lines.append)
+    for done in (10, 20, 30, 4000):
+        told(done, 4000)
+    assert lines == ["20 of 4,000 requests are done", "4,000 of 4,000 requests are done"]
