@@ -17,7 +17,9 @@ from svcdoctor.model.trace import (
     Status,
 )
 from svcdoctor.path import hops as h
-from svcdoctor.path.deliver import Packet, failed, in_source_ranges, to_frontend
+from svcdoctor.path.byrules import merged
+from svcdoctor.path.clients import node_address
+from svcdoctor.path.deliver import Packet, Source, failed, in_source_ranges, to_frontend
 from svcdoctor.path.tracing import OUTSIDE, Tracing
 from svcdoctor.path.world import Frontend
 
@@ -64,13 +66,15 @@ def balanced_path(t: Tracing, frontend: Frontend, address: str, family: int) -> 
         healthy = list(t.world.hosts.names[:SPREAD])
     if healthy:
         deliveries = [
-            t.ruled(replace(packet, enter=node), to_frontend(t.world, packet, direct, node))
+            t.ruled(_towards(t, packet, frontend, node), to_frontend(t.world, packet, direct, node))
             for node in healthy
         ]
         outcomes = tuple(
             replace(o, probability=o.probability / len(deliveries)) for d in deliveries for o in d.outcomes
         )
         ends = tuple(e for d in deliveries for e in d.ends) if all(d.ends for d in deliveries) else ()
+        if ends:
+            outcomes, ends = merged(outcomes, ends)
         delivery = replace(deliveries[0], outcomes=outcomes, ends=ends)
     else:
         delivery = to_frontend(t.world, packet, direct, None)
@@ -82,3 +86,20 @@ def balanced_path(t: Tracing, frontend: Frontend, address: str, family: int) -> 
     if source.ip is None and in_source_ranges(service, None, family) is None:
         t.notes.append("clients outside loadBalancerSourceRanges are dropped; ask with --from external/IP")
     return path
+
+
+def _towards(t: Tracing, packet: Packet, frontend: Frontend, node: str | None) -> Packet:
+    """What the balancer sends to a node: the client's packet, or with ipMode Proxy one of its own to the nodePort.
+
+    Specification: https://kubernetes.io/docs/concepts/services-networking/service/#load-balancer-ip-mode
+    """
+    address = node_address(t.snapshot, node, packet.family) if node is not None else None
+    if frontend.proxied or address is None or not frontend.port.node_port:
+        return replace(packet, enter=node)
+    return replace(
+        packet,
+        source=Source(ClientKind.EXTERNAL),
+        ip=address,
+        port=frontend.port.node_port,
+        enter=node,
+    )

@@ -28,8 +28,8 @@ def by_rules(world: World, packet: Packet, believed: Delivery) -> Delivery | Non
     if ends is None:
         return None
     outcomes = tuple(_outcome(world, packet, end, believed) for end in ends)
-    merged = _merged(outcomes, ends)
-    return replace(believed, outcomes=tuple(o for o, _ in merged), ends=tuple(e for _, e in merged))
+    outcomes, ends = merged(outcomes, ends)
+    return replace(believed, outcomes=outcomes, ends=ends)
 
 
 def placed(world: World, packet: Packet, believed: Delivery, stand_in: str | None = None) -> Packet:
@@ -51,8 +51,10 @@ def placed(world: World, packet: Packet, believed: Delivery, stand_in: str | Non
     return replace(packet, source=replace(source, node=node, ip=ip))
 
 
-def _merged(outcomes: tuple[Outcome, ...], ends: tuple[End, ...]) -> list[tuple[Outcome, End]]:
-    """Equal outcomes with their probabilities added, in order of appearance."""
+def merged(
+    outcomes: tuple[Outcome, ...], ends: tuple[End, ...]
+) -> tuple[tuple[Outcome, ...], tuple[End, ...]]:
+    """Equal outcomes with their probabilities added, in order of appearance, each with its first end."""
     found: dict[tuple[object, ...], tuple[Outcome, End]] = {}
     for outcome, end in zip(outcomes, ends, strict=True):
         key = (outcome.result, outcome.backend, outcome.source_seen, outcome.reason, outcome.code)
@@ -62,7 +64,7 @@ def _merged(outcomes: tuple[Outcome, ...], ends: tuple[End, ...]) -> list[tuple[
         else:
             summed = replace(outcome, probability=held[0].probability + outcome.probability)
             found[key] = summed, held[1]
-    return list(found.values())
+    return tuple(o for o, _ in found.values()), tuple(e for _, e in found.values())
 
 
 def _outcome(world: World, packet: Packet, end: End, believed: Delivery) -> Outcome:
