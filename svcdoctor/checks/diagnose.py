@@ -38,6 +38,7 @@ from svcdoctor.model.trace import Outcome, Path, Result, Trace, Verdict
 from svcdoctor.path.observing import with_observations
 from svcdoctor.path.trace import trace
 from svcdoctor.path.view import View
+from svcdoctor.path.world import World
 
 REJECTED = frozenset({"OBJ014", "OBJ032"})  # the API server would not take the manifest
 ROUNDS = 4  # the first answer and three refills
@@ -88,9 +89,14 @@ def exit_code(answer: Trace, fail_on: str) -> int:
     return 3 if answer.verdict is Verdict.UNKNOWN else 0
 
 
-def answer_once(snapshot: Snapshot, request: Request, namespace: str) -> Trace:
-    """The answer from what this Snapshot holds; what it lacked is in the Trace's ``needs``."""
-    view = View(snapshot)
+def answer_once(
+    snapshot: Snapshot, request: Request, namespace: str, world: World | None = None
+) -> Trace:
+    """The answer from what this Snapshot holds; what it lacked is in the Trace's ``needs``.
+
+    ``world`` is the Snapshot's, where many questions share one.
+    """
+    view = View(snapshot, world)
     traced = with_observations(view, trace(view, request, namespace))
     findings = run(Case(view, traced))
     paths = tuple(_with_cause(p, findings) for p in traced.paths)

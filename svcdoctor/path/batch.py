@@ -20,7 +20,6 @@ from svcdoctor.path.clients import parse_client, source_of
 from svcdoctor.path.deliver import Packet, Source, deliver
 from svcdoctor.path.jsonform import outcome_json
 from svcdoctor.path.view import View
-from svcdoctor.path.world import World
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 MAX_LINE = 65536
@@ -38,7 +37,7 @@ class Question(msgspec.Struct, rename={"from_": "from"}):
 def answers(snapshot: Snapshot, lines: Iterable[bytes], namespace: str = "default") -> Iterator[bytes]:
     """An answer line (with its newline) for every question line that is not blank, in order."""
     view = View(snapshot)
-    world = World(snapshot)
+    world = view.world
     sources: dict[tuple[str, int], Source] = {}
     specs: dict[str, ClientSpec] = {}
     question = msgspec.json.Decoder(Question)

@@ -26,7 +26,7 @@ from svcdoctor.path.byrules import by_rules, placed
 from svcdoctor.path.clients import client_of, node_address, source_of
 from svcdoctor.path.deliver import Delivery, Packet, Source, to_frontend
 from svcdoctor.path.view import View
-from svcdoctor.path.world import Frontend, World
+from svcdoctor.path.world import Frontend
 
 ANY_POD = ClientSpec(ClientKind.POD)
 OUTSIDE = ClientSpec(ClientKind.EXTERNAL)
@@ -40,7 +40,7 @@ class Tracing:
     def __init__(self, view: View, request: Request, namespace: str) -> None:
         self.view = view
         self.snapshot = view.snapshot
-        self.world = World(view.snapshot)
+        self.world = view.world
         self.request = request
         self.namespace = namespace
         self.notes: list[str] = []

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from svcdoctor.model.facts import EVERYTHING, Kind, MissingFact, Need, Scope
 from svcdoctor.model.snapshot import Snapshot
+from svcdoctor.path.world import World
 
 
 class View:
-    """One question's reading of a Snapshot, with what it lacked."""
+    """One question's reading of a Snapshot, with what it lacked.
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    ``world`` is the Snapshot's, where several questions share one.
+    """
+
+    def __init__(self, snapshot: Snapshot, world: World | None = None) -> None:
         self.snapshot = snapshot
+        self.world = world or World(snapshot)
         self._needs: dict[Need, None] = {}
         self._missing: dict[str, MissingFact] = {}
 
