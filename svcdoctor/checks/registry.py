@@ -31,13 +31,17 @@ from svcdoctor.path.world import World
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """What a check found. ``severity`` differs from the check's where the case is milder."""
+    """What a check found. ``severity`` differs from the check's where the case is milder.
+
+    ``field`` is where in the first subject's manifest the cause is written: ``spec.ports[0].nodePort``.
+    """
 
     subjects: tuple[str, ...]
     evidence: tuple[str, ...]
     explanation: str
     fix: str
     severity: Severity | None = None
+    field: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,9 @@ class Case:
     view: View
     trace: Trace
 
-    @cached_property
+    @property
     def world(self) -> World:
-        return World(self.view.snapshot)
+        return self.view.world
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -133,7 +137,10 @@ CheckFunction = Callable[[Case], Iterator[Raised]]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One row of the catalogue. ``explains`` are codes that are consequences of this cause."""
+    """One row of the catalogue. ``explains`` are codes that are consequences of this cause.
+
+    ``look`` is how to see it by hand, ``mend`` how it is mended in general, ``links`` the specification.
+    """
 
     code: str
     title: str
@@ -142,6 +149,8 @@ class Check:
     look: str
     run: CheckFunction = field(repr=False)
     explains: frozenset[str] = frozenset()
+    mend: str = ""
+    links: tuple[str, ...] = ()
 
 
 REGISTRY: dict[str, Check] = {}
@@ -155,16 +164,21 @@ def check(
     meaning: str,
     look: str,
     explains: Iterable[str] = (),
+    mend: str = "",
+    links: tuple[str, ...] = (),
 ) -> Callable[[CheckFunction], CheckFunction]:
     """Registers the decorated function as the check of ``code``.
 
-    ``meaning`` says what it means, ``look`` how to see it by hand.
+    ``meaning`` says what it means, ``look`` how to see it by hand, ``mend`` how it is mended in general, and
+    ``links`` lead to the specification.
     """
 
     def register(function: CheckFunction) -> CheckFunction:
         if code in REGISTRY:
             raise ValueError(f"two checks with code {code}")
-        REGISTRY[code] = Check(code, title, severity, meaning, look, function, frozenset(explains))
+        REGISTRY[code] = Check(
+            code, title, severity, meaning, look, function, frozenset(explains), mend, links
+        )
         return function
 
     return register
@@ -178,7 +192,12 @@ def run(case: Case) -> tuple[Finding, ...]:
 def kept(raised: Iterable[tuple[Check, Raised]]) -> tuple[Finding, ...]:
     """What was raised as findings, the worst first, without those that another one explains."""
     found = [
-        (c, Finding(c.code, r.severity or c.severity, c.title, r.subjects, r.evidence, r.explanation, r.fix))
+        (
+            c,
+            Finding(
+                c.code, r.severity or c.severity, c.title, r.subjects, r.evidence, r.explanation, r.fix, r.field
+            ),
+        )
         for c, r in raised
     ]
     explained = {

@@ -20,7 +20,11 @@ class Severity(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One named cause. ``subjects`` are ``Kind/namespace/name`` (``Kind/name`` without a namespace)."""
+    """One named cause. ``subjects`` are ``Kind/namespace/name`` (``Kind/name`` without a namespace).
+
+    ``field`` is where in the first subject's manifest the cause is written (``spec.ports[0].nodePort``), where it
+    is written anywhere.
+    """
 
     code: str
     severity: Severity
@@ -29,3 +33,4 @@ class Finding(msgspec.Struct, frozen=True):
     evidence: tuple[str, ...]
     explanation: str
     fix: str
+    field: str = ""
