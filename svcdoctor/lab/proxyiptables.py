@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from svcdoctor.lab.proxyrules import MASQUERADE_MARK, PodTraffic, PortPlan, ProxyPlan, plan
 from svcdoctor.model.nodefacts import ProxySettings
 from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.node.chainnames import EndpointName, iptables_hash
 from svcdoctor.path.endpoints import Endpoint
+from svcdoctor.path.nodeplan import MASQUERADE_MARK, PodTraffic, PortPlan, ProxyPlan, plan
 
 MANY_ENDPOINTS = 1000
 """With more endpoints in the cluster, rules of endpoints carry no comments."""

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from svcdoctor.lab.proxyrules import MASQUERADE_MARK, PodTraffic, PortPlan, ProxyPlan, plan
 from svcdoctor.model.nodefacts import ProxySettings
 from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.node.chainnames import EndpointName, nftables_base
 from svcdoctor.path.endpoints import Endpoint
+from svcdoctor.path.nodeplan import MASQUERADE_MARK, PodTraffic, PortPlan, ProxyPlan, plan
 
 _MASQUERADE = f"mark set mark or {MASQUERADE_MARK:#x}"
 _PORT_TYPE = "inet_proto . inet_service"

@@ -2,16 +2,19 @@
 
 Theory. For each IP family kube-proxy goes over the Service ports that are its own and decides, from the
 traffic policies and the endpoints, which chains a port has and what its addresses meet. That decision is the
-same in iptables and in nftables mode; only the spelling differs (``proxyiptables``, ``proxynftables``). The
-endpoints come from ``path.endpoints``, as for the trace.
+same in iptables and in nftables mode; only the spelling differs (the lab's ``proxyiptables`` and
+``proxynftables``), and whoever serves Services in kube-proxy's place goes by the same decision. The endpoints
+come from ``path.endpoints``, as for the trace.
 
-What may live here: the decisions that both modes share. Specified by kube-proxy 1.36 (pkg/proxy) and the
+What may live here: the decisions that all of them share. Specified by kube-proxy 1.36 (pkg/proxy) and the
 Kubernetes documentation (Virtual IPs and Service Proxies).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from msgspec import structs
 
 from svcdoctor.model.nodefacts import ProxySettings
 from svcdoctor.model.service import Service, ServicePort
@@ -42,7 +45,8 @@ class PortPlan:
     """One Service port on one node in one IP family.
 
     ``cluster`` and ``local`` are the endpoints under the policies Cluster and Local, in kube-proxy's order,
-    empty where no traffic goes by that policy. ``has_endpoints`` counts usable endpoints on any node.
+    empty where no traffic goes by that policy. ``has_endpoints`` counts usable endpoints on any node, ``known`` all
+    of them, usable or not.
     """
 
     name: ServicePortName
@@ -59,6 +63,7 @@ class PortPlan:
     cluster: tuple[Endpoint, ...]
     local: tuple[Endpoint, ...]
     has_endpoints: bool
+    known: int
 
     @property
     def has_internal_endpoints(self) -> bool:
@@ -110,22 +115,12 @@ def plan(
     them those of the Node object count. Linear in Services and endpoints.
     """
     world = World(snapshot)
-    ports: list[PortPlan] = []
-    endpoints = 0
-    for service in snapshot.services:
-        if service.type == "ExternalName" or service.headless or service.foreign_proxy:
-            continue
-        served = _addresses(service, family)
-        if EntryKind.CLUSTER_IP not in served:
-            continue
-        for port in service.ports:
-            endpoints += len(world.endpoints(service, port, family))
-            ports.append(_port(world, service, port, family, node, served))
+    ports = [p for service in snapshot.services for p in service_plan(world, service, node, family)]
     return ProxyPlan(
         family,
         tuple(ports),
-        endpoints,
-        _pods(world, node, settings, family),
+        sum(p.known for p in ports),
+        pod_traffic(world, node, settings, family),
         settings.masquerade_all,
         settings.localhost_node_ports,
         _node_port_addresses(world, node, settings, family, addresses),
@@ -133,12 +128,29 @@ def plan(
     )
 
 
+def service_plan(world: World, service: Service, node: str | None, family: int) -> tuple[PortPlan, ...]:
+    """What kube-proxy on ``node`` programs for one Service, a plan for each of its ports; none for Services that it
+    leaves alone. The world may hold no more than the Service, its slices and the node.
+
+    On a machine that is no node (``None``) no endpoint is local, and no traffic goes by a policy Local.
+    """
+    if service.type == "ExternalName" or service.headless or service.foreign_proxy:
+        return ()
+    served = _addresses(service, family)
+    if EntryKind.CLUSTER_IP not in served:
+        return ()
+    if node is None and (service.internal_local or service.external_local):
+        spec = structs.replace(service.spec, internal_traffic_policy="", external_traffic_policy="")
+        service = structs.replace(service, spec=spec)
+    return tuple(_port(world, service, port, family, node, served) for port in service.ports)
+
+
 def _port(
     world: World,
     service: Service,
     port: ServicePort,
     family: int,
-    node: str,
+    node: str | None,
     served: dict[EntryKind, tuple[str, ...]],
 ) -> PortPlan:
     choice = world.choice(service, port, family, node)
@@ -163,6 +175,7 @@ def _port(
         _ordered(choice.cluster) if uses_cluster else (),
         _ordered(choice.local) if uses_local else (),
         choice.any,
+        len(world.endpoints(service, port, family)),
     )
 
 
@@ -181,7 +194,7 @@ def _addresses(service: Service, family: int) -> dict[EntryKind, tuple[str, ...]
 
 
 def _allowed_sources(
-    world: World, service: Service, family: int, node: str, load_balancer_ips: tuple[str, ...]
+    world: World, service: Service, family: int, node: str | None, load_balancer_ips: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Who may use the load balancer's addresses: the ranges, and for a node within them those addresses.
 
@@ -189,13 +202,14 @@ def _allowed_sources(
     their source.
     """
     ranges = tuple(str(n) for r in service.source_ranges(family) if (n := network(r)) is not None)
-    own = _of_family(tuple(world.primary_addresses.get(node, ())), family)
+    own = _of_family(tuple(world.primary_addresses.get(node or "", ())), family)
     if ranges and any(in_networks(ip, ranges) for ip in own):
         return (*ranges, *load_balancer_ips)
     return ranges
 
 
-def _pods(world: World, node: str, settings: ProxySettings, family: int) -> PodTraffic | None:
+def pod_traffic(world: World, node: str, settings: ProxySettings, family: int) -> PodTraffic | None:
+    """How kube-proxy on ``node`` tells pods' packets, ``None`` where it cannot."""
     if settings.detect_local == "BridgeInterface":
         return PodTraffic(interface=settings.pod_interface) if settings.pod_interface else None
     if settings.detect_local == "InterfaceNamePrefix":
