@@ -21,6 +21,14 @@ from svcdoctor.path.backends import NO_PORTS
         "node's addresses, a port to the cluster IP."
     ),
     look="kubectl get svc NAME (PORT(S) is port:nodePort)",
+    mend=(
+        "Ask the number that belongs to the address: port on the cluster IP, nodePort on a node, targetPort "
+        "on a pod."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#field-spec-ports",
+        "https://kubernetes.io/docs/concepts/services-networking/service/#type-nodeport",
+    ),
 )
 def wrong_port_asked(case: Case) -> Iterator[Raised]:
     asked = [

@@ -78,7 +78,7 @@ def audit(
         for code, node_check in node_checks.NODE_CHECKS.items():
             found += [(code, r) for r in node_check(world, host, services)]
         mode = host.facts.proxy.mode if host.facts.proxy is not None else ""
-        if host.ebpf_signs and not host.serves:
+        if host.bypassed:
             audited[name] = AuditedNode(name, mode, unknown="an eBPF data plane serves Services here")
             continue
         frontends = len(comparison.places(name))

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from svcdoctor.checks.choosing import Choice, Ignoring, chosen
 from svcdoctor.checks.diagnose import ROUNDS, Source, answer_once
 from svcdoctor.checks.grouping import by_root_cause
+from svcdoctor.checks.ordinary import Ordinary
+from svcdoctor.checks.ordinarymanifests import OrdinaryManifests
+from svcdoctor.checks.plugins import loaded
 from svcdoctor.checks.registry import Case, run
 from svcdoctor.model.base import AnnotatedMeta, KubeObject
 from svcdoctor.model.checkup import By, Checkup, Row, Suppressed
@@ -24,6 +27,7 @@ from svcdoctor.model.request import ObjectTarget, Request
 from svcdoctor.model.service import Service
 from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.model.trace import TargetView, Trace, Verdict
+from svcdoctor.path.trace import lack_of_rules
 from svcdoctor.path.view import View
 from svcdoctor.path.world import World
 
@@ -31,7 +35,7 @@ Progress = Callable[[int, int], None]  # objects done, of how many
 Labelled = Callable[[Mapping[str, str]], bool]  # whether an object with these labels is looked at
 EVERY_FINDING = Choice()
 
-ROUTED = (Kind.INGRESS, Kind.HTTP_ROUTE)  # what leads to Services, and is traced as they are
+ROUTED = (Kind.INGRESS, Kind.HTTP_ROUTE, Kind.GRPC_ROUTE)  # what leads to Services, and is traced as they are
 ALONE = (Kind.NETWORK_POLICY,)  # what no request is sent to
 CHECKED = (Kind.SERVICE, *ROUTED, *ALONE)
 BESIDE = (Kind.ENDPOINT_SLICE, Kind.POD, Kind.NAMESPACE)  # what nearly every answer rests on
@@ -69,6 +73,7 @@ def checkup(
     ``names`` are Services to look at, ``labels`` chooses Services by theirs; either leaves other kinds out. ``choice``
     says what is reported of what is found. Raises SvcdoctorError where the source cannot be read.
     """
+    loaded()
     snapshot = source.snapshot()
     scope = EVERYTHING if namespace is None else Scope(namespace)
     snapshot = _begun(source, snapshot, scope, names)
@@ -86,6 +91,8 @@ def checkup(
     snapshot = _answered(source, snapshot, asked, progress)
     ignoring = Ignoring(snapshot) if choice.annotations else None
     suppressed: list[Suppressed] = []
+    if not snapshot.node_facts and not snapshot.would_be and asked:
+        lack_of_rules(view)
     missing = dict.fromkeys(view.missing)
     for a in asked:
         missing |= dict.fromkeys(a.unknowns)
@@ -93,7 +100,7 @@ def checkup(
     reported = by_root_cause((a.subject, a.findings) for a in asked)
     known = [r for r in reported if r.fingerprint in choice.baseline]
     suppressed += [Suppressed(r.finding.code, r.finding.subjects[0], By.BASELINE) for r in known]
-    notes = dict.fromkeys([*snapshot.warnings, *(n for a in asked for n in a.notes)])
+    notes = dict.fromkeys([*loaded(), *snapshot.warnings, *(n for a in asked for n in a.notes)])
     return Checkup(
         "all namespaces" if namespace is None else f"namespace {namespace}",
         tuple(_row(snapshot, a) for a in asked),
@@ -137,7 +144,7 @@ def _begun(source: Source, snapshot: Snapshot, scope: Scope, names: tuple[str, .
         needs += [
             Need(Kind.NAMESPACE, EVERYTHING if scope.namespace is None else Scope(name=scope.namespace))
         ]
-        needs += [Need(Kind.NODE, EVERYTHING)]
+        needs += [Need(Kind.NODE, EVERYTHING), Need(Kind.SERVICE_CIDR, EVERYTHING)]
     lacking = tuple(
         n
         for n in needs
@@ -164,8 +171,12 @@ def _answered(source: Source, snapshot: Snapshot, asked: list[_Asked], progress:
     pending = asked
     for n in range(ROUNDS):
         world = World(snapshot)
+        ordinary = OrdinaryManifests(world) if snapshot.would_be else Ordinary(world)
         for i, a in enumerate(pending):
-            _answer(a, snapshot, world)
+            if isinstance(a.object, Service) and ordinary(a.object):
+                a.verdict, a.needs = Verdict.HEALTHY, ()
+            else:
+                _answer(a, snapshot, world)
             if progress is not None and n == 0:
                 progress(i + 1, len(pending))
         pending = [a for a in pending if a.needs]
@@ -187,7 +198,7 @@ def _answer(a: _Asked, snapshot: Snapshot, world: World) -> None:
         a.findings = run(Case(view, empty))
         a.verdict, a.unknowns, a.needs = _worst(a.findings), view.missing, view.needs
         return
-    request = Request(ObjectTarget(a.object.kind, name, namespace))
+    request = Request(ObjectTarget(a.object.kind, name, namespace), brief=True)
     try:
         answer = answer_once(snapshot, request, namespace, world)
     except SvcdoctorError as e:

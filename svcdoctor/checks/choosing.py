@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import msgspec
 from msgspec.structs import replace
 
+from svcdoctor.checks.plugins import loaded
 from svcdoctor.checks.registry import REGISTRY
 from svcdoctor.cluster.nearmiss import near_names
 from svcdoctor.model.base import AnnotatedMeta, KubeObject
-from svcdoctor.model.checkup import By, Problem, Suppressed
+from svcdoctor.model.checkup import By, Problem, Reported, Suppressed
 from svcdoctor.model.facts import Kind
 from svcdoctor.model.finding import Finding, Severity
 from svcdoctor.model.snapshot import Snapshot
@@ -52,10 +54,27 @@ class Choice:
 
 def why_unknown(word: str) -> str | None:
     """Why a word is no code and no beginning of one, or ``None`` where it is; near codes are named."""
+    loaded()  # other packages' codes are codes too
     if word and any(code.startswith(word) for code in REGISTRY):
         return None
     near = near_names(word.upper(), REGISTRY) if word else []
     return f"no code {word!r}" + (f"; near: {', '.join(near)}" if near else "; svcdoctor codes lists all")
+
+
+class _Answer(msgspec.Struct):
+    kind: str
+    findings: list[Finding]
+
+
+def fingerprints(data: bytes) -> frozenset[str]:
+    """The fingerprints of an earlier answer's findings, from its JSON. Raises ValueError for what is none."""
+    try:
+        answer = msgspec.json.decode(data, type=_Answer)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise ValueError(str(e)) from None
+    if answer.kind != "Checkup":
+        raise ValueError(f"kind is {answer.kind}, not Checkup")
+    return frozenset(Reported(f).fingerprint for f in answer.findings)
 
 
 class Ignoring:

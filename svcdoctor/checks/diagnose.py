@@ -12,9 +12,17 @@ from msgspec.structs import replace
 # Importing the families registers their checks, in the order in which root causes are looked for.
 from svcdoctor.checks import (  # noqa: F401
     asked,
+    balancers,
+    connections,
     dns,
     dnsserver,
     external,
+    gateways,
+    hostnetwork,
+    ingressclasses,
+    ingresses,
+    mesh,
+    networkpolicies,
     noderules,
     nodes,
     nodestate,
@@ -22,12 +30,18 @@ from svcdoctor.checks import (  # noqa: F401
     outside,
     policies,
     ports,
+    ranges,
     readiness,
     rejected,
     selection,
     services,
+    slices,
     sockets,
+    staleslices,
+    topology,
+    unreached,
 )
+from svcdoctor.checks.plugins import loaded
 from svcdoctor.checks.registry import Case, run
 from svcdoctor.cluster.wouldbe import is_placeholder
 from svcdoctor.model.facts import EVERYTHING, Kind, Need
@@ -40,6 +54,7 @@ from svcdoctor.path.trace import trace
 from svcdoctor.path.view import View
 from svcdoctor.path.world import World
 
+ELSEWHERE = "OBJ033"  # what manifests lack may be in others
 REJECTED = frozenset({"OBJ014", "OBJ032"})  # the API server would not take the manifest
 ROUNDS = 4  # the first answer and three refills
 
@@ -96,6 +111,7 @@ def answer_once(
 
     ``world`` is the Snapshot's, where many questions share one.
     """
+    left_out = loaded()
     view = View(snapshot, world)
     traced = with_observations(view, trace(view, request, namespace))
     findings = run(Case(view, traced))
@@ -109,6 +125,7 @@ def answer_once(
         verdict=_verdict(traced, findings, view),
         unknowns=view.missing,
         needs=view.needs,
+        notes=(*traced.notes, *left_out),
     )
 
 
@@ -146,7 +163,7 @@ def _unexplained(outcome: Outcome) -> bool:
 def _verdict(traced: Trace, findings: tuple[Finding, ...], view: View) -> Verdict:
     """The paths' verdict, and what findings make of it: an error is never healthy."""
     severities = {f.severity for f in findings}
-    if any(f.code in REJECTED for f in findings):
+    if any(f.code in REJECTED and f.severity is Severity.ERROR for f in findings):
         return Verdict.BROKEN
     if not traced.paths:
         if Severity.ERROR in severities:
@@ -154,6 +171,9 @@ def _verdict(traced: Trace, findings: tuple[Finding, ...], view: View) -> Verdic
         return Verdict.UNKNOWN
     if view.lacks_required and traced.verdict is not Verdict.BROKEN:
         return Verdict.UNKNOWN
+    elsewhere = any(f.code == ELSEWHERE and f.severity is Severity.WARNING for f in findings)
+    if elsewhere and Severity.ERROR not in severities:
+        return Verdict.DEGRADED
     if traced.verdict is Verdict.HEALTHY and severities & {Severity.ERROR, Severity.WARNING}:
         return Verdict.DEGRADED
     return traced.verdict

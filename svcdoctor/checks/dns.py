@@ -35,6 +35,11 @@ def resolv_lines(conf: ResolvConf) -> tuple[str, ...]:
         "NAMESPACE.svc.DOMAIN, and no entry of it leads to another namespace."
     ),
     look="kubectl exec POD -- cat /etc/resolv.conf; kubectl get svc -A | grep NAME",
+    mend="Use the name with its namespace, NAME.NAMESPACE, or NAME.NAMESPACE.svc.DOMAIN.",
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#namespaces-of-services",
+        "https://man7.org/linux/man-pages/man5/resolv.conf.5.html",
+    ),
 )
 def short_name(case: NameCase) -> Iterator[Raised]:
     if (
@@ -70,6 +75,11 @@ def short_name(case: NameCase) -> Iterator[Raised]:
         "as it is: two failing queries (A and AAAA) for each entry, of every lookup."
     ),
     look="kubectl exec POD -- cat /etc/resolv.conf (ndots); the query log of CoreDNS (plugin log)",
+    mend="Write names outside with a last dot, or set option ndots of the pod's dnsConfig to 1 or 2.",
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pod-dns-config",
+        "https://man7.org/linux/man-pages/man5/resolv.conf.5.html",
+    ),
 )
 def many_queries(case: NameCase) -> Iterator[Raised]:
     if not case.is_outside or case.met(Met.TIMEOUT, Met.UNREACHABLE):
@@ -107,6 +117,14 @@ def many_queries(case: NameCase) -> Iterator[Raised]:
         "what kubelet's clusterDomain and the Corefile say. A name that is written out with another domain is nobody's."
     ),
     look="kubectl exec POD -- cat /etc/resolv.conf (search); kubectl -n kube-system get configmap coredns -o yaml",
+    mend=(
+        "Leave the domain out (NAME.NAMESPACE or NAME.NAMESPACE.svc), or use the one in the pod's search "
+        "list."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/",
+        "https://coredns.io/plugins/kubernetes/",
+    ),
     explains=("OBJ001",),
 )
 def other_domain(case: NameCase) -> Iterator[Raised]:
@@ -137,6 +155,11 @@ def other_domain(case: NameCase) -> Iterator[Raised]:
         "its dnsConfig says and nothing else."
     ),
     look="kubectl get pod POD -o jsonpath='{.spec.hostNetwork} {.spec.dnsPolicy} {.spec.dnsConfig}'",
+    mend=(
+        "Set dnsPolicy in the workload's template: ClusterFirst, or ClusterFirstWithHostNet where "
+        "hostNetwork is true."
+    ),
+    links=("https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pod-s-dns-policy",),
     explains=("OBJ001", "DNS001", "DNS002", "DNS003", "DNS010", "DNS012"),
 )
 def not_cluster_dns(case: NameCase) -> Iterator[Raised]:
@@ -152,6 +175,7 @@ def not_cluster_dns(case: NameCase) -> Iterator[Raised]:
         (why, *resolv_lines(case.setting.conf)),
         "The pod asks its node's servers, which do not know the cluster's names: the answer is NXDOMAIN.",
         f'set in the pod\'s spec{whose}: {{"dnsPolicy":"{policy}"}}',
+        field="spec.dnsPolicy",
     )
 
 
@@ -178,6 +202,14 @@ def _own_policy(case: NameCase) -> str | None:
         "not there."
     ),
     look="kubectl describe pod POD (event DNSConfigForming); kubectl exec POD -- cat /etc/resolv.conf",
+    mend=(
+        "Shorten dnsConfig of the pod, or resolv.conf of the node that kubelet hands on: 3 nameservers, and "
+        "few search domains."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#dns-search-domain-list-limits",
+        "https://man7.org/linux/man-pages/man5/resolv.conf.5.html",
+    ),
     explains=("OBJ001", "DNS001"),
 )
 def beyond_limits(case: NameCase) -> Iterator[Raised]:
@@ -208,6 +240,14 @@ def beyond_limits(case: NameCase) -> Iterator[Raised]:
         "DNS Service, nor of a cache on the node, pods ask nobody, or somebody who does not know the cluster."
     ),
     look="kubectl exec POD -- cat /etc/resolv.conf; kubectl -n kube-system get svc kube-dns",
+    mend=(
+        "Set clusterDNS in the kubelet's configuration to the DNS Service's address, restart the kubelet, "
+        "and make the pods anew."
+    ),
+    links=(
+        "https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/",
+        "https://kubernetes.io/docs/tasks/administer-cluster/dns-custom-nameservers/",
+    ),
     explains=("OBJ001", "DNS001", "DNS007", "DNS009", "DNS012"),
 )
 def other_nameserver(case: NameCase) -> Iterator[Raised]:

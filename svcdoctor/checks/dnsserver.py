@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from svcdoctor.checks.namecase import NameCase, name_check
+from svcdoctor.checks.policydns import no_way_to_dns
 from svcdoctor.checks.registry import Case, Raised, listed, pod_subject, subject
 from svcdoctor.cluster.nearmiss import distance
 from svcdoctor.dns.corefile import forwards
@@ -30,6 +31,14 @@ def _uses_cluster_dns(case: NameCase) -> bool:
     Severity.ERROR,
     meaning="No pod behind the cluster's DNS Service is ready: every name fails, in every pod.",
     look="kubectl -n kube-system get pods -l k8s-app=kube-dns; kubectl -n kube-system get endpointslices",
+    mend=(
+        "Get CoreDNS's pods running and ready: kubectl -n kube-system describe pod and logs of those with "
+        "k8s-app=kube-dns say what they lack."
+    ),
+    links=(
+        "https://kubernetes.io/docs/tasks/administer-cluster/dns-debugging-resolution/",
+        "https://coredns.io/plugins/ready/",
+    ),
     explains=("DNS007", "DNS012"),
 )
 def no_endpoint(case: NameCase) -> Iterator[Raised]:
@@ -69,7 +78,16 @@ def _selector(service: Service) -> str:
         "itself: port 53 must be named, for UDP and for TCP, or cluster DNS's pods as peers."
     ),
     look="kubectl -n NAMESPACE get networkpolicy -o yaml",
+    mend=(
+        "Allow port 53 by UDP and TCP to cluster DNS's pods, in an egress rule of a policy that selects the "
+        "client."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/network-policies/",
+        "https://www.rfc-editor.org/rfc/rfc7766",
+    ),
     explains=("DNS007", "DNS012"),
+    in_trace=no_way_to_dns,
 )
 def policy_blocks(case: NameCase) -> Iterator[Raised]:
     if not _uses_cluster_dns(case) or any(q.reply.met in ANSWERS for q in case.asked):
@@ -118,6 +136,14 @@ def policy_blocks(case: NameCase) -> Iterator[Raised]:
         "dropped on the node (conntrack's insert_failed). A full conntrack table or a lossy network look alike."
     ),
     look="conntrack -S | grep -v insert_failed=0 (on the pod's node)",
+    mend=(
+        "Run NodeLocal DNSCache, or set option single-request-reopen (glibc) in the pod's dnsConfig. Where "
+        "many packets are lost, look for a full conntrack table or a broken link first."
+    ),
+    links=(
+        "https://kubernetes.io/docs/tasks/administer-cluster/nodelocaldns/",
+        "https://docs.kernel.org/networking/nf_conntrack-sysctl.html",
+    ),
 )
 def lost_queries(case: NameCase) -> Iterator[Raised]:
     timeout = case.setting.conf.timeout
@@ -174,6 +200,15 @@ def _lost_then_answered(case: NameCase) -> list[Query]:
         "loop; a forward to a server that does not answer fails every name outside."
     ),
     look="kubectl -n kube-system get configmap coredns -o yaml; kubectl -n kube-system logs -l k8s-app=kube-dns",
+    mend=(
+        "Edit the ConfigMap coredns in kube-system: the zone must be kubelet's clusterDomain, and forward "
+        "must name servers other than CoreDNS itself."
+    ),
+    links=(
+        "https://coredns.io/plugins/kubernetes/",
+        "https://coredns.io/plugins/forward/",
+        "https://coredns.io/plugins/loop/",
+    ),
     explains=("DNS002", "DNS005", "DNS007", "DNS012", "OBJ001"),
 )
 def wrong_corefile(case: NameCase) -> Iterator[Raised]:
@@ -257,6 +292,14 @@ def no_such_record(case: Case) -> Iterator[Raised]:
         "addresses: there is no cluster IP, and no kube-proxy in between."
     ),
     look="kubectl get endpointslices -l kubernetes.io/service-name=NAME -o yaml (hostname)",
+    mend=(
+        "Give the pod the hostname and subdomain that the name asks for (a StatefulSet with serviceName "
+        "does), and get it ready; publishNotReadyAddresses serves names before that."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/",
+        "https://kubernetes.io/docs/concepts/services-networking/service/#headless-services",
+    ),
     explains=("OBJ001",),
     in_trace=no_such_record,
 )
@@ -300,6 +343,14 @@ def _no_record(snapshot: Snapshot, service: Service, reason: str) -> Raised:
         "cache keeps it), one of another server, one that a plugin of the Corefile rewrites, or none at all."
     ),
     look="kubectl get svc NAME -o wide; kubectl -n kube-system logs -l k8s-app=kube-dns",
+    mend=(
+        "Look for what answers in the records' place: a plugin in the Corefile (rewrite, template, hosts), "
+        "another server, an old cache. Restarting CoreDNS makes it read the objects anew."
+    ),
+    links=(
+        "https://coredns.io/plugins/kubernetes/",
+        "https://kubernetes.io/docs/tasks/administer-cluster/dns-debugging-resolution/",
+    ),
 )
 def other_answer(case: NameCase) -> Iterator[Raised]:
     wrong = list({(q.name, q.rtype): q for q in case.queries if q.wrong}.values())

@@ -1,15 +1,13 @@
-"""EXT001, EXT002, EXT004, EXT007, EXT012: load balancers, Ingress, IP families."""
+"""EXT001, EXT002, EXT004: load balancers, IP families."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from svcdoctor.checks.registry import Case, Raised, check, listed, subject
-from svcdoctor.cluster.nearmiss import near_names
 from svcdoctor.model.facts import Kind, Scope
 from svcdoctor.model.finding import Severity
 from svcdoctor.model.service import Service
-from svcdoctor.path.ingress import backend_port, routes
 
 
 @check(
@@ -21,8 +19,18 @@ from svcdoctor.path.ingress import backend_port, routes
         "minikube and kind have none unless one is installed."
     ),
     look="kubectl get svc NAME; kubectl describe svc NAME (Events)",
+    mend=(
+        "Install or mend the controller that gives addresses (a cloud's, MetalLB, minikube tunnel, cloud-"
+        "provider-kind): the Service's events say what it lacks. Until then use the nodePort."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#loadbalancer",
+        "https://kubernetes.io/docs/tasks/access-application-cluster/create-external-load-balancer/",
+    ),
 )
 def pending(case: Case) -> Iterator[Raised]:
+    if case.view.snapshot.would_be:
+        return  # no manifest says the address
     for service in case.services:
         if service.type != "LoadBalancer" or service.ingress_points:
             continue
@@ -51,7 +59,8 @@ def pending(case: Case) -> Iterator[Raised]:
         explanation = "Nothing outside answers for this Service by a load balancer."
         if ports:
             explanation += f" Until then its nodePort {listed(ports)} works on every node's address."
-        yield Raised((subject(service),), tuple(evidence), explanation, fix)
+        field = "spec.loadBalancerClass" if service.spec.load_balancer_class else "spec.type"
+        yield Raised((subject(service),), tuple(evidence), explanation, fix, field=field)
 
 
 @check(
@@ -63,6 +72,14 @@ def pending(case: Case) -> Iterator[Raised]:
         "nodes included. The nodePort stays open to all."
     ),
     look="kubectl get svc NAME -o jsonpath='{.spec.loadBalancerSourceRanges}'",
+    mend=(
+        "Add the client's network to spec.loadBalancerSourceRanges: the address that the nodes see, which "
+        "may be a NAT's."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#loadbalancer",
+        "https://kubernetes.io/docs/tutorials/services/source-ip/",
+    ),
 )
 def source_ranges(case: Case) -> Iterator[Raised]:
     outcomes = case.outcomes("EXT002")
@@ -74,6 +91,7 @@ def source_ranges(case: Case) -> Iterator[Raised]:
             (f"client {listed(clients)}", f"loadBalancerSourceRanges: {listed(ranges)}"),
             "The client's address is in none of the ranges: its packets are dropped, and it times out.",
             f"kubectl -n {service.namespace} edit svc {service.name}",
+            field="spec.loadBalancerSourceRanges",
         )
 
 
@@ -83,6 +101,11 @@ def source_ranges(case: Case) -> Iterator[Raised]:
     Severity.ERROR,
     meaning="Client, Service and pods must share an IP family; what was asked for here does not exist.",
     look="kubectl get svc NAME -o jsonpath='{.spec.ipFamilies}'; kubectl get pods -o wide",
+    mend=(
+        "Ask by an address of the client's family, or set spec.ipFamilyPolicy to PreferDualStack where nodes"
+        " and pods have both."
+    ),
+    links=("https://kubernetes.io/docs/concepts/services-networking/dual-stack/",),
 )
 def families(case: Case) -> Iterator[Raised]:
     asked = case.outcomes("EXT004")
@@ -96,6 +119,7 @@ def families(case: Case) -> Iterator[Raised]:
                 _dual_stack(service)
                 if len(named) < 2
                 else f"kubectl -n {service.namespace} get svc {service.name} -o jsonpath='{{.spec.clusterIPs}}'",
+                field="spec.ipFamilies",
             )
             continue
         pods = [p for p in case.selected(service) if p.ips and p.ready]
@@ -108,70 +132,10 @@ def families(case: Case) -> Iterator[Raised]:
                 (f"ipFamilies: {listed(named)}", f"the pods have {listed(pods[0].ips)} only"),
                 "No pod has an address of the Service's family, so it has no endpoints.",
                 f"kubectl -n {service.namespace} get svc {service.name} -o yaml",
+                field="spec.ipFamilies",
             )
 
 
 def _dual_stack(service: Service) -> str:
     patch = '{"spec":{"ipFamilyPolicy":"PreferDualStack"}}'
     return f"kubectl -n {service.namespace} patch svc {service.name} -p '{patch}'"
-
-
-@check(
-    "EXT007",
-    "Ingress names a Service or port that does not exist",
-    Severity.ERROR,
-    meaning="The Ingress controller finds no backend for the rule and answers 503 (some answer 404 or 500).",
-    look="kubectl describe ingress NAME (Backends: <error: …>)",
-)
-def dangling_backend(case: Case) -> Iterator[Raised]:
-    target = case.trace.target
-    if target.kind != "Ingress" or not case.outcomes("EXT007"):
-        return
-    view = case.view
-    ingress = view.snapshot.ingress(target.namespace, target.name)
-    reasons = {o.reason for o in case.outcomes("EXT007")}
-    for route in routes(ingress) if ingress else ():
-        backend = route.backend.target
-        if backend is None:
-            continue
-        service = view.snapshot.service(target.namespace, backend.name)
-        asked = backend.port.name or backend.port.number
-        if service is None:
-            if not any(f"/{backend.name} " in r for r in reasons):
-                continue
-            view.complete(Kind.SERVICE, Scope(target.namespace))
-            names = [s.name for s in view.snapshot.services if s.namespace == target.namespace]
-            near = near_names(backend.name, names)
-            evidence = [f"{route.title} names Service {backend.name}, which does not exist"]
-            evidence += [f"near names in {target.namespace}: {listed(near)}"] if near else []
-        elif backend_port(service, backend.port) is None:
-            offered = listed(f"{p.name or '-'} {p.port}" for p in service.ports)
-            evidence = [f"{route.title} names port {asked} of Service {backend.name}, which has {offered}"]
-        else:
-            continue
-        yield Raised(
-            (target.subject, f"Service/{target.namespace}/{backend.name}"),
-            tuple(evidence),
-            "The rule leads nowhere; its requests are answered with an error by the controller.",
-            f"kubectl -n {target.namespace} edit ingress {target.name}",
-        )
-
-
-@check(
-    "EXT012",
-    "No Ingress rule takes the request",
-    Severity.ERROR,
-    meaning="Host and path of the request match no rule, and there is no default backend: 404.",
-    look="kubectl describe ingress NAME",
-)
-def no_rule(case: Case) -> Iterator[Raised]:
-    target = case.trace.target
-    for outcome in case.outcomes("EXT012"):
-        ingress = case.view.snapshot.ingress(target.namespace, target.name)
-        rules = listed(r.title for r in routes(ingress)) if ingress else ""
-        yield Raised(
-            (target.subject,),
-            (outcome.reason, f"rules: {rules or 'none'}"),
-            "Prefix paths are compared element by element; Exact ones must be equal.",
-            f"kubectl -n {target.namespace} edit ingress {target.name}",
-        )

@@ -14,19 +14,21 @@ def by_root_cause(found: Iterable[tuple[str, tuple[Finding, ...]]]) -> tuple[Rep
     """The findings of ``(subject, findings)`` pairs, worst first, then those that affect most.
 
     Two are one where code, fix and field agree and so do the subjects other than Services: a node without rules is
-    one cause, however many Services miss them. The first one's words are kept.
+    one cause, however many Services miss them. The worst one's words are kept.
     """
-    first: dict[Key, Finding] = {}
+    worst: dict[Key, Finding] = {}
     affected: dict[Key, dict[str, None]] = {}
     for subject, findings in found:
         for finding in findings:
             key = _key(finding)
-            first.setdefault(key, finding)
+            held = worst.setdefault(key, finding)
+            if finding.severity.rank < held.severity.rank:
+                worst[key] = finding
             names = affected.setdefault(key, {})
             if subject:
                 names[subject] = None
             names.update(dict.fromkeys(s for s in finding.subjects if s.startswith("Service/")))
-    reported = [Reported(f, tuple(sorted(affected[key]))) for key, f in first.items()]
+    reported = [Reported(f, tuple(sorted(affected[key]))) for key, f in worst.items()]
     return tuple(
         sorted(
             reported,

@@ -115,6 +115,8 @@ def name_check(
     *,
     meaning: str,
     look: str,
+    mend: str,
+    links: tuple[str, ...],
     explains: Iterable[str] = (),
     in_trace: CheckFunction = lambda case: iter(()),
 ) -> Callable[[NameCheck], NameCheck]:
@@ -126,7 +128,9 @@ def name_check(
         def run(case: Case) -> Iterator[Raised]:
             yield from in_trace(case)
 
-        check(code, title, severity, meaning=meaning, look=look, explains=explains)(run)
+        check(code, title, severity, meaning=meaning, look=look, mend=mend, links=links, explains=explains)(
+            run
+        )
         return function
 
     return register

@@ -165,12 +165,14 @@ def _who(clients: tuple[str, ...]) -> str:
     return ", ".join(names[c] for c in clients)
 
 
-def _check(code: str, title: str, severity: Severity, meaning: str, look: str) -> None:
+def _check(
+    code: str, title: str, severity: Severity, meaning: str, look: str, mend: str, links: tuple[str, ...]
+) -> None:
     def run(case: Case) -> Iterator[Raised]:
         found = list(raised(code, case.differences))
         yield from found if found or case.differences else _met(case, code)
 
-    check(code, title, severity, meaning=meaning, look=look)(run)
+    check(code, title, severity, meaning=meaning, look=look, mend=mend, links=links)(run)
 
 
 _check(
@@ -180,6 +182,12 @@ _check(
     "kube-proxy writes a node's Service rules. Where none are, it does not run on the node or never succeeded; a "
     "missing kube-proxy pod alone proves nothing, since some distributions run it otherwise.",
     "iptables-save | grep -c KUBE-SERVICES; nft list table ip kube-proxy (on the node)",
+    "Get kube-proxy running on the node (kubectl -n kube-system get pods -o wide); its log says why it ended or "
+    "cannot write.",
+    (
+        "https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/",
+        "https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/",
+    ),
 )
 _check(
     "RUL003",
@@ -187,6 +195,12 @@ _check(
     Severity.ERROR,
     "The Service exists in the API, but this node's rules do not know one of its addresses or endpoints.",
     "svcdoctor rules show svc/NAME --node NODE",
+    "Restart kube-proxy on the node: it reads the objects and writes all rules anew. When rules are missing "
+    "again, look for who deletes them.",
+    (
+        "https://kubernetes.io/docs/reference/networking/virtual-ips/",
+        "https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/",
+    ),
 )
 _check(
     "RUL004",
@@ -194,6 +208,11 @@ _check(
     Severity.ERROR,
     "The node's rules still hold an address that no EndpointSlice of the Service lists any more.",
     "svcdoctor rules show svc/NAME --node NODE",
+    "Restart kube-proxy on the node, and find out in its log why it did not follow the EndpointSlices.",
+    (
+        "https://kubernetes.io/docs/reference/networking/virtual-ips/",
+        "https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/",
+    ),
 )
 _check(
     "RUL006",
@@ -201,6 +220,12 @@ _check(
     Severity.ERROR,
     "The Service's rules exist on the node, but the jump to them is missing, or an earlier rule takes the packet.",
     "iptables-save -t nat | grep -E '^-A (PREROUTING|OUTPUT)' (on the node)",
+    "Let the node's other firewall leave kube-proxy's jumps alone and stand behind them. Restarting kube-proxy "
+    "puts the jumps back.",
+    (
+        "https://kubernetes.io/docs/reference/networking/virtual-ips/#proxy-mode-iptables",
+        "https://wiki.nftables.org/wiki-nftables/index.php/Netfilter_hooks",
+    ),
 )
 _check(
     "RUL008",
@@ -209,6 +234,11 @@ _check(
     "kube-proxy rejects or drops what is sent to a Service without endpoints; here the API has endpoints and the "
     "rule is still there.",
     "iptables-save -t filter | grep 'no endpoints'; nft list map ip kube-proxy no-endpoint-services (on the node)",
+    "Restart kube-proxy on the node, and find out in its log why it kept the rule.",
+    (
+        "https://kubernetes.io/docs/reference/networking/virtual-ips/",
+        "https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/",
+    ),
 )
 _check(
     "RUL016",
@@ -216,6 +246,8 @@ _check(
     Severity.WARNING,
     "With sessionAffinity ClientIP the rules remember which endpoint a client got, for the timeout of the Service.",
     "kubectl get svc NAME -o yaml (sessionAffinity)",
+    "Restart kube-proxy on the node, so that its rules follow spec.sessionAffinity and its timeout.",
+    ("https://kubernetes.io/docs/reference/networking/virtual-ips/#session-affinity",),
 )
 _check(
     "RUL021",
@@ -224,6 +256,12 @@ _check(
     "Masquerading gives a packet the node's address. It is needed where the answer must come back to the node; "
     "elsewhere it hides the client.",
     "conntrack -L (on the node)",
+    "Set masqueradeAll to false and clusterCIDR to the pods' network in kube-proxy's configuration, then restart "
+    "it.",
+    (
+        "https://kubernetes.io/docs/tutorials/services/source-ip/",
+        "https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/",
+    ),
 )
 _check(
     "NOD001",
@@ -232,6 +270,12 @@ _check(
     "With net.ipv4.ip_forward (IPv6: net.ipv6.conf.all.forwarding) at 0 the kernel drops what is not for the node "
     "itself: nothing reaches a pod.",
     "sysctl net.ipv4.ip_forward (on the node)",
+    "Turn forwarding on, now and at boot: sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1, and the"
+    " same in /etc/sysctl.d.",
+    (
+        "https://kubernetes.io/docs/setup/production-environment/container-runtimes/",
+        "https://docs.kernel.org/networking/ip-sysctl.html",
+    ),
 )
 _check(
     "NOD003",
@@ -240,6 +284,9 @@ _check(
     "With rp_filter at 1 the kernel drops a packet that comes in by another interface than the one that leads back "
     "to its sender.",
     "sysctl -a | grep '\\.rp_filter'; ip route get SENDER (on the node)",
+    "Set rp_filter to 0 (or 2, loose) for all and for the interface by which the packets come; the larger of the "
+    "two counts.",
+    ("https://docs.kernel.org/networking/ip-sysctl.html", "https://www.rfc-editor.org/rfc/rfc3704"),
 )
 _check(
     "NOD004",
@@ -248,6 +295,12 @@ _check(
     "With policy DROP everything that is forwarded is dropped unless a rule accepts it. kube-proxy accepts only "
     "marked and known connections.",
     "iptables -S FORWARD (on the node)",
+    "Accept the pods' network in FORWARD, or set the chain's policy to ACCEPT; look for what sets DROP at boot "
+    "(Docker, a host firewall).",
+    (
+        "https://kubernetes.io/docs/concepts/cluster-administration/networking/",
+        "https://docs.docker.com/engine/network/packet-filtering-firewalls/",
+    ),
 )
 _check(
     "NOD005",
@@ -255,6 +308,12 @@ _check(
     Severity.ERROR,
     "A rule that is not kube-proxy's (ufw, firewalld, own rules) ends the packet on the node.",
     "iptables-save; nft list ruleset (on the node)",
+    "Allow the Service's traffic in that firewall: nodePorts, the pods' network, and what the CNI needs between "
+    "nodes.",
+    (
+        "https://kubernetes.io/docs/reference/networking/ports-and-protocols/",
+        "https://kubernetes.io/docs/concepts/cluster-administration/networking/",
+    ),
 )
 _check(
     "NOD008",
@@ -262,4 +321,10 @@ _check(
     Severity.ERROR,
     "Pods of other nodes are reached by routes or tunnels that the CNI sets; one is missing here.",
     "ip route get POD-IP (on the node)",
+    "Restart the CNI's pod on the node and read its log; ip route must then show a route to every other node's "
+    "pods.",
+    (
+        "https://kubernetes.io/docs/concepts/cluster-administration/networking/",
+        "https://kubernetes.io/docs/concepts/extend-kubernetes/compute-storage-net/network-plugins/",
+    ),
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_network
 
 from svcdoctor.checks.noderules import raised
-from svcdoctor.checks.registry import Case, Raised, check, listed, subject
+from svcdoctor.checks.registry import Case, Raised, check, listed, port_field, subject
 from svcdoctor.dataplane.hosts import Host
 from svcdoctor.model.finding import Severity
 from svcdoctor.model.nodefacts import ProxySettings
@@ -27,7 +27,15 @@ NODE_CHECKS: dict[str, NodeCheck] = {}
 
 
 def node_check(
-    code: str, title: str, severity: Severity, *, meaning: str, look: str, explains: Iterable[str] = ()
+    code: str,
+    title: str,
+    severity: Severity,
+    *,
+    meaning: str,
+    look: str,
+    mend: str,
+    links: tuple[str, ...],
+    explains: Iterable[str] = (),
 ) -> Callable[[NodeCheck], NodeCheck]:
     """Registers a check of one node, run for every node whose facts were collected."""
 
@@ -40,7 +48,9 @@ def node_check(
                 for host in case.hosts:
                     yield from function(case.world, host, case.services)
 
-        check(code, title, severity, meaning=meaning, look=look, explains=explains)(run)
+        check(code, title, severity, meaning=meaning, look=look, mend=mend, links=links, explains=explains)(
+            run
+        )
         return function
 
     return register
@@ -59,22 +69,33 @@ def first_subject(services: tuple[Service, ...]) -> tuple[str, ...]:
         "node goes on with an older state: new Services are missing, old endpoints stay."
     ),
     look="curl -s localhost:10249/metrics | grep kubeproxy_sync_proxy_rules (on the node)",
+    mend=(
+        "Read kube-proxy's log on the node: it names the rule or object that it cannot write. Restart it "
+        "once the cause is gone."
+    ),
+    links=(
+        "https://kubernetes.io/docs/reference/networking/virtual-ips/#optimizing-iptables-mode-performance",
+        "https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/",
+    ),
 )
 def stale_rules(world: World, host: Host, services: tuple[Service, ...]) -> Iterator[Raised]:
     values = host.proxy_metrics
-    queued = values.get("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds")
-    done = values.get("kubeproxy_sync_proxy_rules_last_timestamp_seconds")
+    queued = values.get("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", {})
+    done = values.get("kubeproxy_sync_proxy_rules_last_timestamp_seconds", {})
     evidence = []
-    if queued is not None and done is not None and queued - done > LATE:
-        evidence.append(
-            f"a sync was asked for {queued - done:.0f} s after the last one that succeeded"
-            if done
-            else "a sync was asked for, none ever succeeded"
-        )
+    for labels, asked in queued.items():
+        last = done.get(labels)
+        if last is not None and asked - last > LATE:
+            family = f" ({labels})" if labels else ""
+            evidence.append(
+                f"a sync was asked for {asked - last:.0f} s after the last one that succeeded{family}"
+                if last
+                else f"a sync was asked for, none ever succeeded{family}"
+            )
     if not evidence:
         return
     for name in ("iptables_restore", "nftables_sync"):
-        failures = values.get(f"kubeproxy_sync_proxy_rules_{name}_failures_total")
+        failures = sum(values.get(f"kubeproxy_sync_proxy_rules_{name}_failures_total", {}).values())
         if failures:
             evidence.append(f"{failures:.0f} failures of {name.replace('_', ' ')}")
     yield Raised(
@@ -95,6 +116,14 @@ def stale_rules(world: World, host: Host, services: tuple[Service, ...]) -> Iter
         "restart of the node."
     ),
     look="iptables-legacy-save | grep -c KUBE-SVC; iptables-nft-save | grep -c KUBE-SVC (on the node)",
+    mend=(
+        "Remove the rules of the backend that is no longer used, or restart the node; give kube-proxy, the "
+        "CNI and the host the same iptables."
+    ),
+    links=(
+        "https://github.com/kubernetes/enhancements/tree/master/keps/sig-network/3178-iptables-cleanup",
+        "https://wiki.nftables.org/wiki-nftables/index.php/Legacy_xtables_tools",
+    ),
 )
 def two_backends(world: World, host: Host, services: tuple[Service, ...]) -> Iterator[Raised]:
     backends = ("iptables-legacy", "iptables-nft")
@@ -129,6 +158,14 @@ def two_backends(world: World, host: Host, services: tuple[Service, ...]) -> Ite
         "of a second proxy. They stay as they are when Services change, and may take packets first."
     ),
     look="kube-proxy --cleanup (on the node, with the node's configuration)",
+    mend=(
+        "Stop kube-proxy on the node, run kube-proxy --cleanup, and start it again; restarting the node does"
+        " the same."
+    ),
+    links=(
+        "https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/",
+        "https://kubernetes.io/docs/reference/networking/virtual-ips/#proxy-modes",
+    ),
 )
 def left_over(world: World, host: Host, services: tuple[Service, ...]) -> Iterator[Raised]:
     settings = host.facts.proxy
@@ -166,6 +203,8 @@ def left_over(world: World, host: Host, services: tuple[Service, ...]) -> Iterat
         "set the same bit, their packets are masqueraded too."
     ),
     look="iptables-save | grep -i mark; nft list ruleset | grep 'mark set' (on the node)",
+    mend="Give one of the two another bit: kube-proxy's is iptables.masqueradeBit in its configuration.",
+    links=("https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/",),
 )
 def shared_mark(world: World, host: Host, services: tuple[Service, ...]) -> Iterator[Raised]:
     rules = [
@@ -192,6 +231,11 @@ def shared_mark(world: World, host: Host, services: tuple[Service, ...]) -> Iter
         "lose their source address, and answers go astray."
     ),
     look="curl -s localhost:10249/configz (clusterCIDR); kubectl get nodes -o yaml (podCIDRs)",
+    mend=(
+        "Set clusterCIDR in kube-proxy's configuration to the network of all pods (and to nothing else), "
+        "then restart it."
+    ),
+    links=("https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/",),
 )
 def wrong_cluster_cidr(world: World, host: Host, services: tuple[Service, ...]) -> Iterator[Raised]:
     settings = host.facts.proxy
@@ -237,14 +281,15 @@ def _cidr_problems(world: World, host: Host, settings: ProxySettings) -> Iterato
         "nftables hold is then not in the path, and nothing is said of it here."
     ),
     look="kubectl -n kube-system exec ds/cilium -- cilium-dbg status (KubeProxyReplacement)",
+    mend="Ask the eBPF data plane itself how it serves the Service (cilium-dbg service list).",
+    links=("https://docs.cilium.io/en/stable/network/kubernetes/kubeproxy-free/",),
     explains=("RUL001", "RUL003", "RUL007"),
 )
 def ebpf(world: World, host: Host, services: tuple[Service, ...]) -> Iterator[Raised]:
-    signs = host.ebpf_signs
-    if signs and not host.serves:
+    if host.bypassed:
         yield Raised(
             (*first_subject(services), f"Node/{host.name}"),
-            signs,
+            host.ebpf_signs,
             "Ask the data plane itself: its own status says how it serves Services.",
             "kubectl -n kube-system exec ds/cilium -- cilium-dbg service list",
         )
@@ -260,6 +305,11 @@ def ebpf(world: World, host: Host, services: tuple[Service, ...]) -> Iterator[Ra
         "endpoint is on its own node."
     ),
     look="sysctl net.bridge.bridge-nf-call-iptables (on the node)",
+    mend="Load br_netfilter and set net.bridge.bridge-nf-call-iptables to 1, now and at boot.",
+    links=(
+        "https://kubernetes.io/docs/concepts/extend-kubernetes/compute-storage-net/network-plugins/",
+        "https://docs.kernel.org/networking/bridge.html",
+    ),
 )
 def bridge_netfilter(world: World, host: Host, services: tuple[Service, ...]) -> Iterator[Raised]:
     bridges = host.pod_bridges(world.pod_cidrs.get(host.name, ()))
@@ -284,11 +334,19 @@ def bridge_netfilter(world: World, host: Host, services: tuple[Service, ...]) ->
         "nodePort is in the range of ephemeral ports, a connection of the node may hold it."
     ),
     look="ss -lntup; sysctl net.ipv4.ip_local_port_range (on the node)",
+    mend=(
+        "Give the process another port or the Service another spec.ports[].nodePort, and keep nodePorts out "
+        "of net.ipv4.ip_local_port_range."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#type-nodeport",
+        "https://docs.kernel.org/networking/ip-sysctl.html",
+    ),
 )
 def taken_node_port(world: World, host: Host, services: tuple[Service, ...]) -> Iterator[Raised]:
     low, high = host.ephemeral_ports or (0, -1)
     for service in services:
-        evidence = []
+        evidence, field = [], ""
         for port in service.ports:
             if not port.node_port or service.type not in ("NodePort", "LoadBalancer"):
                 continue
@@ -300,12 +358,15 @@ def taken_node_port(world: World, host: Host, services: tuple[Service, ...]) -> 
                         f"{listener.process or 'a process'} of {host.name} listens on "
                         f"{listener.address}:{listener.port}/{listener.protocol}"
                     )
+                    field = field or port_field(service, port, "nodePort")
             if low <= port.node_port <= high:
                 evidence.append(f"nodePort {port.node_port} is in ip_local_port_range {low} to {high}")
+                field = field or port_field(service, port, "nodePort")
         if evidence:
             yield Raised(
                 (subject(service), f"Node/{host.name}"),
                 tuple(evidence),
                 "Clients from outside reach the Service, never that process. Give one of the two another port.",
                 f"kubectl -n {service.namespace} edit svc {service.name} (nodePort)",
+                field=field,
             )

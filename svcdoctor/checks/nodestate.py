@@ -71,6 +71,14 @@ NODE_CHECKS["RUL012"] = no_hairpin
         "the port that it came in by (hairpin)."
     ),
     look="bridge -d link (hairpin, on the node); kubectl exec into the pod and ask the Service several times",
+    mend=(
+        "Turn hairpin on for the ports of the bridge (hairpinMode in the CNI's configuration), and keep "
+        "kube-proxy's masquerading rule for it."
+    ),
+    links=(
+        "https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/#a-pod-fails-to-reach-itself-via-the-service-ip",
+        "https://kubernetes.io/docs/concepts/extend-kubernetes/compute-storage-net/network-plugins/",
+    ),
 )
 def itself(case: Case) -> Iterator[Raised]:
     """An error where the packets of the question met it, else a warning for each node whose bridges are like that."""
@@ -102,6 +110,14 @@ def itself(case: Case) -> Iterator[Raised]:
         "rules say by now. kube-proxy deletes such entries when endpoints change, but not in every version and case."
     ),
     look="conntrack -L -p udp --orig-dst SERVICE-IP (on the node)",
+    mend=(
+        "Delete the entries (conntrack -D -p udp --orig-dst ADDRESS); clients that open a new socket now and"
+        " then lose less."
+    ),
+    links=(
+        "https://kubernetes.io/docs/reference/networking/virtual-ips/",
+        "https://docs.kernel.org/networking/nf_conntrack-sysctl.html",
+    ),
 )
 def stale_udp(world: World, host: Host, services: tuple[Service, ...]) -> Iterator[Raised]:
     asked = {
@@ -109,7 +125,7 @@ def stale_udp(world: World, host: Host, services: tuple[Service, ...]) -> Iterat
         for s in services
         if any(p.protocol == "UDP" for p in s.ports) and _endpoints_known(world, s)
     }
-    if not asked or (host.ebpf_signs and not host.serves):
+    if not asked or host.bypassed:
         return
     found: dict[tuple[str, str], _Stale] = {}
     for entry in host.conntrack():
@@ -206,6 +222,14 @@ def _text(entry: Entry, address: str, port: int | None) -> str:
         "packet of new ones: clients time out now and then, whatever they ask."
     ),
     look="sysctl -ar 'nf_conntrack_(count|max)$'; dmesg | grep 'table full' (on the node)",
+    mend=(
+        "Find out who opens so many connections, or let the table grow: net.netfilter.nf_conntrack_max, "
+        "which kube-proxy sets from conntrack.maxPerCore."
+    ),
+    links=(
+        "https://docs.kernel.org/networking/nf_conntrack-sysctl.html",
+        "https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/",
+    ),
 )
 def full_table(world: World, host: Host, services: tuple[Service, ...]) -> Iterator[Raised]:
     count = host.router.sysctls.number("net.netfilter.nf_conntrack_count")

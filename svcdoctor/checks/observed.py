@@ -1,4 +1,4 @@
-"""OBS001, NOD007, NOD012, EXT010: what real requests met, against what should be.
+"""OBS001, NOD007, EXT010: what real requests met, against what should be.
 
 Which of them explains a path was decided where the observations were laid over the trace (``path.observing``); here
 each cause gets its words. Without ``--probe`` nothing of this is raised.
@@ -25,7 +25,6 @@ from svcdoctor.model.finding import Severity
 from svcdoctor.model.observed import Met
 from svcdoctor.model.seen import PathSeen
 from svcdoctor.model.trace import Path, Result, Status
-from svcdoctor.path.isolation import isolating
 
 
 @check(
@@ -38,6 +37,11 @@ from svcdoctor.path.isolation import isolating
         "VPN) whose overhead nobody took off the pods' MTU."
     ),
     look="ip link (mtu of eth0, of the CNI's tunnel, in the pod); ping -M do -s 1472 ADDRESS",
+    mend=(
+        "Set the CNI's MTU to what the smallest link on the way takes, less the tunnel's overhead, and let "
+        "ICMP type 3 code 4 and IPv6 packet-too-big pass."
+    ),
+    links=("https://www.rfc-editor.org/rfc/rfc1191", "https://www.rfc-editor.org/rfc/rfc8201"),
 )
 def large_ones_hang(case: Case) -> Iterator[Raised]:
     ways = ways_with(case, "NOD007")
@@ -71,41 +75,6 @@ def large_ones_hang(case: Case) -> Iterator[Raised]:
 
 
 @check(
-    "NOD012",
-    "A NetworkPolicy does not let the traffic through",
-    Severity.ERROR,
-    meaning=(
-        "A pod that any NetworkPolicy selects takes only what a policy allows; everything else is dropped, so that "
-        "clients time out. The kubelet, and with it port-forward, gets in all the same."
-    ),
-    look="kubectl get networkpolicies; kubectl describe networkpolicy NAME",
-)
-def isolated(case: Case) -> Iterator[Raised]:
-    outcomes = [o for path, _ in ways_with(case, "NOD012") for o in path.outcomes if o.code == "NOD012"]
-    evidence = case.view.snapshot.evidence
-    if not outcomes or evidence is None:
-        return
-    protocol = next(p.entry.protocol for p, _ in ways_with(case, "NOD012"))
-    ends = backends(outcomes)
-    policies = dict.fromkeys(
-        p for b in ends for p in isolating(case.view, b.pod or "", b.port or 0, protocol, evidence.client)
-    )
-    lines = [f"{listed(policies)} isolates {listed(pod_names(ends))}"]
-    silent_ends = listed(place_words(end.ip, end.port) for end in ends)
-    lines.append(f"silent from {evidence.place}, while tunnels into the pods are answered: {silent_ends}")
-    lines += [f"{entry_words(path)}: {met_words(seen)}" for path, seen in ways_with(case, "NOD012")]
-    first = next(iter(policies), "//")
-    _, namespace, name = first.split("/")
-    yield Raised(
-        (*policies, *subjects(case)),
-        with_packets(case, lines),
-        "The application answers inside its pod and is silent at the pod's address, as the policy's drop would have "
-        "it. Allow the client in a rule: by pod and namespace labels inside the cluster, by ipBlock from outside.",
-        f"kubectl -n {namespace} describe networkpolicy {name}",
-    )
-
-
-@check(
     "EXT010",
     "The application speaks another protocol",
     Severity.ERROR,
@@ -114,6 +83,15 @@ def isolated(case: Case) -> Iterator[Raised]:
         "http to a port for https is answered 400 or cut, gRPC to a port for HTTP/1.1 fails at its first frame."
     ),
     look="curl -v http://ADDRESS and https://ADDRESS; openssl s_client -connect ADDRESS",
+    mend=(
+        "Speak the application's protocol, and say it in the Service: spec.ports[].appProtocol and the "
+        "port's name."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#application-protocol",
+        "https://kubernetes.io/docs/reference/networking/service-protocols/",
+    ),
+    explains=("OBJ035",),
 )
 def other_protocol(case: Case) -> Iterator[Raised]:
     ways = ways_with(case, "EXT010")
@@ -154,6 +132,14 @@ def _protocol_fix(case: Case, path: Path) -> str:
         "answers and another does not, that node."
     ),
     look="svcdoctor trace svc/NAME --probe -v; svcdoctor rules audit svc/NAME --node-facts exec",
+    mend=(
+        "Compare the node's rules with the API (svcdoctor rules audit --node-facts exec), and look at "
+        "firewalls, routes and agents of the nodes that differ."
+    ),
+    links=(
+        "https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/",
+        "https://kubernetes.io/docs/reference/networking/virtual-ips/",
+    ),
 )
 def contradicted(case: Case) -> Iterator[Raised]:
     tried = [(p, p.observed) for p in case.trace.paths if p.observed is not None]

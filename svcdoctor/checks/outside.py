@@ -30,6 +30,14 @@ from svcdoctor.path.aims import HEALTH_PATH
         "endpoint, 503 elsewhere. Load balancers send nothing to nodes that do not answer 200."
     ),
     look="curl -i http://NODE:HEALTH-CHECK-NODE-PORT/healthz",
+    mend=(
+        "Let load balancers reach the healthCheckNodePort on every node (firewall), and get kube-proxy "
+        "running, which answers on it."
+    ),
+    links=(
+        "https://kubernetes.io/docs/tutorials/services/source-ip/",
+        "https://kubernetes.io/docs/reference/networking/virtual-ips/#external-traffic-policy",
+    ),
 )
 def health_check_port(case: Case) -> Iterator[Raised]:
     evidence = case.view.snapshot.evidence
@@ -92,6 +100,14 @@ def _some_node_port_answers(case: Case) -> bool:
         "clusters in private subnets theirs behind a router: a nodePort works there, and nobody gets there from here."
     ),
     look="kubectl get nodes -o wide (INTERNAL-IP); ip route get ADDRESS",
+    mend=(
+        "Use kubectl svcdoctor forward, or a load balancer that is reached from here; on minikube and kind "
+        "ask from inside their network."
+    ),
+    links=(
+        "https://minikube.sigs.k8s.io/docs/handbook/accessing/",
+        "https://kind.sigs.k8s.io/docs/user/loadbalancer/",
+    ),
 )
 def nodes_not_reached(case: Case) -> Iterator[Raised]:
     yield from _not_reached(case, "EXT013")
@@ -106,6 +122,14 @@ def nodes_not_reached(case: Case) -> Iterator[Raised]:
         "answers inside: security groups and firewall rules of clouds open no nodePorts by themselves."
     ),
     look="the cloud's firewall rules or security groups of the nodes, for TCP 30000-32767",
+    mend=(
+        "Open the nodePorts (TCP 30000-32767) for the clients in the cloud's firewall or security group, or "
+        "use a load balancer or a forward."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#type-nodeport",
+        "https://kubernetes.io/docs/reference/networking/ports-and-protocols/",
+    ),
 )
 def cloud_firewall(case: Case) -> Iterator[Raised]:
     yield from _not_reached(case, "EXT014")

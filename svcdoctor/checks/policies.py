@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from svcdoctor.checks.registry import Case, Raised, check, listed, subject
 from svcdoctor.model.finding import Severity
+from svcdoctor.model.service import Service
 from svcdoctor.model.trace import Path, Verdict
 
 
@@ -25,6 +26,14 @@ def _dropping(case: Case, code: str) -> tuple[list[Path], bool]:
         "must do so themselves."
     ),
     look="kubectl get pods -l SELECTOR -o wide (which nodes have one)",
+    mend=(
+        "Send clients to nodes that have an endpoint (load balancers do by the health check), run a pod on "
+        "every node, or set spec.externalTrafficPolicy to Cluster."
+    ),
+    links=(
+        "https://kubernetes.io/docs/reference/networking/virtual-ips/#external-traffic-policy",
+        "https://kubernetes.io/docs/tutorials/services/source-ip/",
+    ),
 )
 def no_local_external(case: Case) -> Iterator[Raised]:
     paths, alone = _dropping(case, "RUL009")
@@ -43,8 +52,14 @@ def no_local_external(case: Case) -> Iterator[Raised]:
             "endpoint, or give up the client's address with policy Cluster.",
             f"kubectl -n {service.namespace} patch svc {service.name} "
             '-p \'{"spec":{"externalTrafficPolicy":"Cluster"}}\'',
-            Severity.ERROR if alone else None,
+            Severity.ERROR if alone else Severity.INFO if _avoided(service) else None,
+            "spec.externalTrafficPolicy",
         )
+
+
+def _avoided(service: Service) -> bool:
+    """Whether clients come by a load balancer, whose health check leaves nodes without an endpoint out."""
+    return any(point.ip or point.hostname for point in service.ingress_points)
 
 
 @check(
@@ -56,6 +71,14 @@ def no_local_external(case: Case) -> Iterator[Raised]:
         "a node without one the traffic is dropped."
     ),
     look="kubectl get pods -l SELECTOR -o wide (which nodes have one)",
+    mend=(
+        "Run the application on every node with clients (DaemonSet), or set spec.internalTrafficPolicy to "
+        "Cluster."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service-traffic-policy/",
+        "https://kubernetes.io/docs/reference/networking/virtual-ips/#internal-traffic-policy",
+    ),
 )
 def no_local_internal(case: Case) -> Iterator[Raised]:
     paths, alone = _dropping(case, "RUL010")
@@ -69,6 +92,7 @@ def no_local_internal(case: Case) -> Iterator[Raised]:
             f"kubectl -n {service.namespace} patch svc {service.name} "
             '-p \'{"spec":{"internalTrafficPolicy":"Cluster"}}\'',
             Severity.ERROR if alone else None,
+            "spec.internalTrafficPolicy",
         )
 
 
@@ -82,6 +106,11 @@ def no_local_internal(case: Case) -> Iterator[Raised]:
         "is not recognised."
     ),
     look="conntrack -L on both nodes",
+    mend="Let pods use the cluster IP or the Service's name; nodePorts are for clients outside.",
+    links=(
+        "https://kubernetes.io/docs/reference/networking/virtual-ips/#external-traffic-policy",
+        "https://kubernetes.io/docs/tutorials/services/source-ip/",
+    ),
 )
 def reply_goes_past(case: Case) -> Iterator[Raised]:
     outcomes = case.outcomes("RUL011")
@@ -103,6 +132,13 @@ def reply_goes_past(case: Case) -> Iterator[Raised]:
         "mode by default the primary address of each family."
     ),
     look="kubectl -n kube-system get configmap kube-proxy -o yaml (nodePortAddresses)",
+    mend=(
+        "Ask one of the node's nodeport addresses, or widen nodePortAddresses in kube-proxy's configuration."
+    ),
+    links=(
+        "https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/",
+        "https://github.com/kubernetes/enhancements/tree/master/keps/sig-network/3866-nftables-proxy",
+    ),
 )
 def not_a_nodeport_address(case: Case) -> Iterator[Raised]:
     yield from _address(case, "RUL018", "Ask one of the node's primary addresses.")
@@ -117,6 +153,11 @@ def not_a_nodeport_address(case: Case) -> Iterator[Raised]:
         "never in nftables or ipvs mode."
     ),
     look="curl localhost:10249/proxyMode (on the node)",
+    mend="Ask the node's own address or the cluster IP instead of localhost.",
+    links=(
+        "https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/",
+        "https://github.com/kubernetes/enhancements/tree/master/keps/sig-network/3866-nftables-proxy",
+    ),
 )
 def no_localhost(case: Case) -> Iterator[Raised]:
     yield from _address(case, "RUL019", "Use the node's own address instead of localhost.")

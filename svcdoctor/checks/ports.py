@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from svcdoctor.checks.registry import Case, Raised, check, listed, patch_port, pod_subject, subject
+from svcdoctor.checks.registry import (
+    Case,
+    Raised,
+    check,
+    listed,
+    patch_port,
+    pod_subject,
+    port_field,
+    subject,
+)
 from svcdoctor.cluster.nearmiss import near_names
 from svcdoctor.model.finding import Severity
 from svcdoctor.model.pod import ContainerPort, Pod
@@ -38,6 +47,11 @@ def _words(ports: list[ContainerPort]) -> str:
         "EndpointSlice has no port, and connections are refused."
     ),
     look="kubectl get pods -l SELECTOR -o jsonpath='{.items[*].spec.containers[*].ports}'",
+    mend=(
+        "Set spec.ports[].targetPort to a name or number that the containers declare, or give the "
+        "container's port that name (ports[].name)."
+    ),
+    links=("https://kubernetes.io/docs/concepts/services-networking/service/#field-spec-ports",),
 )
 def name_in_no_pod(case: Case) -> Iterator[Raised]:
     for service, port, name, pods in _named_ports(case):
@@ -62,6 +76,7 @@ def name_in_no_pod(case: Case) -> Iterator[Raised]:
             ),
             "A named targetPort is looked up among the container ports of each pod; this name is not there.",
             fix,
+            field=port_field(service, port, "targetPort"),
         )
 
 
@@ -71,6 +86,11 @@ def name_in_no_pod(case: Case) -> Iterator[Raised]:
     Severity.ERROR,
     meaning="The containers name this port, but for another protocol; name and protocol must both fit.",
     look="kubectl get pods -l SELECTOR -o jsonpath='{.items[*].spec.containers[*].ports}'",
+    mend="Give the Service's port and the container's port of that name the same protocol.",
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#field-spec-ports",
+        "https://kubernetes.io/docs/reference/networking/service-protocols/",
+    ),
 )
 def name_with_other_protocol(case: Case) -> Iterator[Raised]:
     for service, port, name, pods in _named_ports(case):
@@ -85,6 +105,7 @@ def name_with_other_protocol(case: Case) -> Iterator[Raised]:
                 ),
                 f"No container port is named {name} for {port.protocol}, so the port has no endpoints.",
                 patch_port(service, port, "protocol", others[0]),
+                field=port_field(service, port, "protocol"),
             )
 
 
@@ -94,6 +115,14 @@ def name_with_other_protocol(case: Case) -> Iterator[Raised]:
     Severity.WARNING,
     meaning="Some of the selected pods have no port of this name: they get no traffic on it.",
     look="kubectl get endpointslices -l kubernetes.io/service-name=NAME -o wide",
+    mend=(
+        "Give every workload that the selector matches a container port of that name, or narrow "
+        "spec.selector to those that have it."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#field-spec-ports",
+        "https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/",
+    ),
 )
 def name_in_some_pods(case: Case) -> Iterator[Raised]:
     for service, port, name, pods in _named_ports(case):
@@ -113,6 +142,7 @@ def name_in_some_pods(case: Case) -> Iterator[Raised]:
                 f"kubectl -n {service.namespace} get pods "
                 f"-l {','.join(f'{k}={v}' for k, v in (service.spec.selector or {}).items())} "
                 "-o custom-columns=NAME:.metadata.name,PORTS:.spec.containers[*].ports[*].name",
+                field=port_field(service, port, "targetPort"),
             )
 
 
@@ -125,6 +155,14 @@ def name_in_some_pods(case: Case) -> Iterator[Raised]:
         "still work; usually it is a wrong number and connections are refused."
     ),
     look="kubectl exec POD -- cat /proc/net/tcp (listening sockets)",
+    mend=(
+        "Set spec.ports[].targetPort to the number that the application listens on. Declare it as a "
+        "containerPort too: then everybody can see it."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#field-spec-ports",
+        "https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/",
+    ),
 )
 def number_not_declared(case: Case) -> Iterator[Raised]:
     for service in case.services:
@@ -155,6 +193,7 @@ def number_not_declared(case: Case) -> Iterator[Raised]:
                 f"If nothing listens on {target}, the pods refuse the connection.",
                 fix,
                 Severity.ERROR if certain else None,
+                port_field(service, port, "targetPort"),
             )
 
 
@@ -167,6 +206,8 @@ def number_not_declared(case: Case) -> Iterator[Raised]:
         "rejects the manifest."
     ),
     look="grep -n 'targetPort: \"' manifest.yaml",
+    mend="Write the number without quotes (targetPort: 8080), or the name that the container's port has.",
+    links=("https://kubernetes.io/docs/concepts/services-networking/service/#field-spec-ports",),
 )
 def quoted_number(case: Case) -> Iterator[Raised]:
     for service in case.services:
@@ -177,6 +218,7 @@ def quoted_number(case: Case) -> Iterator[Raised]:
                     (f'targetPort is the string "{port.target_port}", not the number {port.target_port}',),
                     "The API server answers: must contain at least one letter (a-z). Remove the quotes.",
                     f"targetPort: {port.target_port}",
+                    field=port_field(service, port, "targetPort"),
                 )
 
 
@@ -193,6 +235,14 @@ def _pods_of(outcomes: list[Outcome]) -> list[str]:
         "to a UDP server is refused, a UDP datagram to a TCP server is lost."
     ),
     look="kubectl get svc NAME -o wide; kubectl get pods -o jsonpath='{..ports}'",
+    mend=(
+        "Set spec.ports[].protocol to what the application speaks; for both protocols write two ports with "
+        "two names."
+    ),
+    links=(
+        "https://kubernetes.io/docs/reference/networking/service-protocols/",
+        "https://kubernetes.io/docs/concepts/services-networking/service/#multi-port-services",
+    ),
     explains=("OBJ013",),
 )
 def protocol_differs(case: Case) -> Iterator[Raised]:
@@ -221,6 +271,7 @@ def protocol_differs(case: Case) -> Iterator[Raised]:
                     ),
                     f"The Service forwards {port.protocol}; the application speaks {declared.protocol}.",
                     patch_port(service, port, "protocol", declared.protocol),
+                    field=port_field(service, port, "protocol"),
                 )
 
 
@@ -233,6 +284,14 @@ def protocol_differs(case: Case) -> Iterator[Raised]:
         "targetPort is used in SRV records only."
     ),
     look="kubectl get svc NAME -o jsonpath='{.spec.clusterIP} {.spec.ports}'",
+    mend=(
+        "Make port and targetPort of the headless Service the same number, or let clients take the port from"
+        " SRV records."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#headless-services",
+        "https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#srv-records",
+    ),
 )
 def headless_port(case: Case) -> Iterator[Raised]:
     for service in case.services:
@@ -252,4 +311,5 @@ def headless_port(case: Case) -> Iterator[Raised]:
                     f"Nothing translates {port.port} to {port.target}: clients must dial the pods' port, which "
                     f"SRV records give, or the Service's port must equal it.",
                     patch_port(service, port, "port", port.target),
+                    field=port_field(service, port, "port"),
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from svcdoctor.checks.registry import Case, Raised, check, listed, pod_subject, subject
+from svcdoctor.model.facts import Kind
 from svcdoctor.model.finding import Severity
 from svcdoctor.model.pod import ContainerStatus, Pod
 from svcdoctor.model.service import Service
@@ -87,6 +88,14 @@ def _evidence_of(pod: Pod) -> str:
         "they are no endpoints."
     ),
     look="kubectl get pods -n NAMESPACE -l SELECTOR; kubectl describe pod POD",
+    mend=(
+        "Let kubectl describe pod and kubectl logs --previous tell the reason: too few resources, a wrong "
+        "image, a crash at the start. Once the pods run they become endpoints by themselves."
+    ),
+    links=(
+        "https://kubernetes.io/docs/tasks/debug/debug-application/debug-pods/",
+        "https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/",
+    ),
 )
 def pods_do_not_run(case: Case) -> Iterator[Raised]:
     for service in case.services:
@@ -122,6 +131,11 @@ def pods_do_not_run(case: Case) -> Iterator[Raised]:
         "the pod is not Ready. Something outside the pod, usually a load-balancer controller, must set it."
     ),
     look="kubectl get pod POD -o wide (column READINESS GATES)",
+    mend=(
+        "Look into the log of the controller that must set the condition. Take the gate out of "
+        "readinessGates of the workload's template where no such controller runs."
+    ),
+    links=("https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-readiness-gate",),
     explains=("OBJ006",),
 )
 def readiness_gate(case: Case) -> Iterator[Raised]:
@@ -152,6 +166,14 @@ def readiness_gate(case: Case) -> Iterator[Raised]:
         "Service's ready endpoints."
     ),
     look="kubectl describe pod POD (Events: Readiness probe failed)",
+    mend=(
+        "Find out why the readiness probe fails (kubectl describe pod, then the application's log), and mend"
+        " the application or the probe's port, path and times."
+    ),
+    links=(
+        "https://kubernetes.io/docs/tasks/configure-pod-container/configure-liveness-readiness-startup-probes/",
+        "https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-probes",
+    ),
 )
 def pods_not_ready(case: Case) -> Iterator[Raised]:
     for service in case.services:
@@ -186,6 +208,14 @@ def pods_not_ready(case: Case) -> Iterator[Raised]:
     Severity.WARNING,
     meaning="The Service publishes its pods whether Ready or not; some of them are not.",
     look="kubectl get svc NAME -o jsonpath='{.spec.publishNotReadyAddresses}'",
+    mend=(
+        "Set spec.publishNotReadyAddresses to false, and keep a headless Service of its own for peers that "
+        "must find each other before they are ready."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/",
+        "https://kubernetes.io/docs/concepts/services-networking/service/#headless-services",
+    ),
 )
 def unready_published(case: Case) -> Iterator[Raised]:
     for service in case.services:
@@ -202,6 +232,7 @@ def unready_published(case: Case) -> Iterator[Raised]:
                 "Requests also go to pods whose readiness probe fails. This is meant for peer discovery of "
                 "StatefulSets, not for serving clients.",
                 f"kubectl -n {service.namespace} patch svc {service.name} -p '{patch}'",
+                field="spec.publishNotReadyAddresses",
             )
 
 
@@ -214,6 +245,14 @@ def unready_published(case: Case) -> Iterator[Raised]:
         "(KEP-1669). Once they are gone, requests are refused."
     ),
     look="kubectl get endpointslices -l kubernetes.io/service-name=NAME -o yaml (conditions)",
+    mend=(
+        "Let a rollout keep pods until new ones are ready (maxUnavailable: 0), and give containers a preStop"
+        " pause and time to drain (terminationGracePeriodSeconds)."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination",
+        "https://github.com/kubernetes/enhancements/tree/master/keps/sig-network/1669-proxy-terminating-endpoints",
+    ),
 )
 def only_terminating(case: Case) -> Iterator[Raised]:
     for service in case.services:
@@ -233,10 +272,18 @@ def only_terminating(case: Case) -> Iterator[Raised]:
 
 @check(
     "NOD009",
-    "A node on the way is NotReady",
+    "A node on the way is NotReady or gone",
     Severity.WARNING,
-    meaning="The node's kubelet does not report: the node may be down, and its addresses with it.",
+    meaning="The node's kubelet does not report, or there is no such node any more: its addresses may not answer.",
     look="kubectl get nodes",
+    mend=(
+        "Let kubectl describe node and the kubelet's log say why it does not report; drain or replace the "
+        "node where it stays away."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/architecture/nodes/",
+        "https://kubernetes.io/docs/tasks/debug/debug-cluster/",
+    ),
 )
 def node_not_ready(case: Case) -> Iterator[Raised]:
     entries = {p.entry.node for p in case.trace.paths}
@@ -246,8 +293,12 @@ def node_not_ready(case: Case) -> Iterator[Raised]:
             if o.backend is not None and o.backend.node and o.backend.pod:
                 backends.setdefault(o.backend.node, set()).add(o.backend.pod)
     down = [n.name for n in case.view.snapshot.nodes if not n.ready and n.name in entries | set(backends)]
-    if down:
+    known = case.view.snapshot.knows(Kind.NODE) and bool(case.view.snapshot.nodes)
+    gone = [n for n in sorted(backends) if known and case.view.snapshot.node(n) is None]
+    if down or gone:
         evidence = [f"node {n}: condition Ready is not True" for n in down]
+        evidence += [f"node {n} does not exist" for n in gone]
+        down += gone
         evidence += [f"endpoints on {n}: {listed(sorted(backends[n]))}" for n in down if n in backends]
         yield Raised(
             tuple(f"Node/{n}" for n in down),

@@ -67,7 +67,7 @@ class Case:
         services = set(self.trace.services)
         found: list[Difference] = []
         for host in self.hosts if services and self.trace.paths else ():
-            if host.node is None or (host.ebpf_signs and not host.serves):
+            if host.node is None or host.bypassed:
                 continue
             auditor = Auditor(self.world, host.name, host.node)
             for place in places(self.world, host.name, host.node):
@@ -76,7 +76,7 @@ class Case:
                     found += [d for d in auditor.differences(place) if isinstance(d, Difference)]
         return tuple(found)
 
-    @property
+    @cached_property
     def services(self) -> tuple[Service, ...]:
         """The Services on the way, as far as they exist."""
         found = (self.view.snapshot.service(*name) for name in self.trace.services)
@@ -84,8 +84,16 @@ class Case:
 
     def selected(self, service: Service) -> tuple[Pod, ...]:
         """The pods that the Service's selector matches, finished ones left out."""
-        pods = self.view.snapshot.select_pods(service.namespace, service.spec.selector or {})
-        return tuple(p for p in pods if p.status.phase != "Succeeded")
+        key = service.namespace, service.name
+        found = self._selected.get(key)
+        if found is None:
+            pods = self.view.snapshot.select_pods(service.namespace, service.spec.selector or {})
+            found = self._selected[key] = tuple(p for p in pods if p.status.phase != "Succeeded")
+        return found
+
+    @cached_property
+    def _selected(self) -> dict[tuple[str, str], tuple[Pod, ...]]:
+        return {}
 
     def usable(self, service: Service) -> bool:
         """Whether any endpoint of the Service is ready, or terminating but still serving."""
@@ -147,10 +155,10 @@ class Check:
     severity: Severity
     meaning: str
     look: str
+    mend: str
+    links: tuple[str, ...]
     run: CheckFunction = field(repr=False)
     explains: frozenset[str] = frozenset()
-    mend: str = ""
-    links: tuple[str, ...] = ()
 
 
 REGISTRY: dict[str, Check] = {}
@@ -163,9 +171,9 @@ def check(
     *,
     meaning: str,
     look: str,
+    mend: str,
+    links: tuple[str, ...],
     explains: Iterable[str] = (),
-    mend: str = "",
-    links: tuple[str, ...] = (),
 ) -> Callable[[CheckFunction], CheckFunction]:
     """Registers the decorated function as the check of ``code``.
 
@@ -177,7 +185,7 @@ def check(
         if code in REGISTRY:
             raise ValueError(f"two checks with code {code}")
         REGISTRY[code] = Check(
-            code, title, severity, meaning, look, function, frozenset(explains), mend, links
+            code, title, severity, meaning, look, mend, links, function, frozenset(explains)
         )
         return function
 
@@ -195,7 +203,14 @@ def kept(raised: Iterable[tuple[Check, Raised]]) -> tuple[Finding, ...]:
         (
             c,
             Finding(
-                c.code, r.severity or c.severity, c.title, r.subjects, r.evidence, r.explanation, r.fix, r.field
+                c.code,
+                r.severity or c.severity,
+                c.title,
+                r.subjects,
+                r.evidence,
+                r.explanation,
+                r.fix,
+                r.field,
             ),
         )
         for c, r in raised
@@ -224,6 +239,11 @@ def listed(names: Iterable[str], most: int = 5) -> str:
     all_names = list(names)
     more = f" and {len(all_names) - most} more" if len(all_names) > most else ""
     return ", ".join(all_names[:most]) + more
+
+
+def port_field(service: Service, port: ServicePort, field: str) -> str:
+    """Where a field of one of the Service's ports is written: ``spec.ports[0].targetPort``."""
+    return f"spec.ports[{service.ports.index(port)}].{field}"
 
 
 def patch_port(service: Service, port: ServicePort, field: str, value: int | str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from svcdoctor.checks.registry import Case, Raised, check, listed, patch_port, subject
+from svcdoctor.checks.registry import Case, Raised, check, listed, patch_port, port_field, subject
 from svcdoctor.cluster.nearmiss import LabelMiss, carriers_of, label_misses, near_names
 from svcdoctor.cluster.selectors import matches_labels
+from svcdoctor.model.base import KubeObject
 from svcdoctor.model.facts import WORKLOADS, Kind, Scope
 from svcdoctor.model.finding import Severity
 from svcdoctor.model.pod import Pod
@@ -21,6 +22,14 @@ from svcdoctor.model.workload import Workload
     Severity.ERROR,
     meaning="No object of that kind and name exists in the namespace that was asked: clients get NXDOMAIN.",
     look="kubectl get service -A | grep NAME",
+    mend=(
+        "Ask by the name and namespace that exist (kubectl get svc -A), or create the object in the "
+        "namespace that was asked."
+    ),
+    links=(
+        "https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/",
+        "https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/",
+    ),
 )
 def missing_target(case: Case) -> Iterator[Raised]:
     target = case.trace.target
@@ -31,7 +40,7 @@ def missing_target(case: Case) -> Iterator[Raised]:
     scope = Scope(target.namespace, name=target.name)
     if not view.snapshot.knows(kind, scope):
         return
-    if any((o.namespace, o.name) == (target.namespace, target.name) for o in view.snapshot.of(kind)):
+    if view.snapshot.find(kind, target.namespace, target.name, KubeObject) is not None:
         return
     everywhere = view.complete(kind)
     view.complete(kind, Scope(target.namespace))
@@ -103,6 +112,11 @@ def _makers(case: Case, service: Service) -> list[Workload]:
     Severity.ERROR,
     meaning="The workload whose pods the Service selects has zero replicas: there is nothing to send to.",
     look="kubectl get deploy,sts -n NAMESPACE",
+    mend=(
+        "Scale the workload up (kubectl scale KIND/NAME --replicas=1), and find out what scaled it down: an "
+        "autoscaler, a pipeline, a person."
+    ),
+    links=("https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#scaling-a-deployment",),
     explains=("OBJ002",),
 )
 def scaled_to_zero(case: Case) -> Iterator[Raised]:
@@ -128,6 +142,14 @@ def scaled_to_zero(case: Case) -> Iterator[Raised]:
         "kube-proxy refuses connections."
     ),
     look="kubectl get pods -n NAMESPACE --show-labels; kubectl get svc NAME -o jsonpath='{.spec.selector}'",
+    mend=(
+        "Make spec.selector of the Service equal to labels that its pods carry (kubectl get pods --show-"
+        "labels), or give the workload's template those labels."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/",
+        "https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/",
+    ),
 )
 def selector_matches_nothing(case: Case) -> Iterator[Raised]:
     for service in _without_pods(case):
@@ -138,7 +160,7 @@ def selector_matches_nothing(case: Case) -> Iterator[Raised]:
             continue
         misses = label_misses(selector, carriers_of(view.snapshot.pods_in(ns)))
         makers = _makers(case, service)
-        if not (misses and misses[0].near) and _foreign_pods(case, service):
+        if not (misses and misses[0].near) and not makers and _foreign_pods(case, service):
             continue  # OBJ003 tells it better
         words = ",".join(f"{k}={v}" for k, v in selector.items())
         evidence = [f"selector {words} matches 0 of {len(view.snapshot.pods_in(ns))} pods in {ns}"]
@@ -163,7 +185,8 @@ def selector_matches_nothing(case: Case) -> Iterator[Raised]:
             for miss in label_misses(selector, templates)[:1]:
                 evidence += [f"{m} in the template of {miss.names[0]}" for m in miss.mismatches]
             explanation = "No pod carries the labels of the selector, nor nearly."
-        yield Raised((subject(service),), tuple(evidence), explanation, fix)
+        field = "" if makers else "spec.selector"
+        yield Raised((subject(service),), tuple(evidence), explanation, fix, field=field)
 
 
 def _count(miss: LabelMiss) -> str:
@@ -200,6 +223,14 @@ def _foreign_pods(case: Case, service: Service) -> list[Pod]:
     Severity.ERROR,
     meaning="A Service selects pods of its own namespace only; the pods with these labels live in another.",
     look="kubectl get pods -A -l KEY=VALUE",
+    mend=(
+        "Create the Service in the namespace of its pods and call it NAME.NAMESPACE from elsewhere, or put "
+        "an ExternalName where the clients are."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#externalname",
+        "https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/",
+    ),
 )
 def pods_elsewhere(case: Case) -> Iterator[Raised]:
     for service in _without_pods(case):
@@ -220,6 +251,7 @@ def pods_elsewhere(case: Case) -> Iterator[Raised]:
             f"A selector never reaches into another namespace. Move the Service to {other}, or ask it there "
             f"and point an ExternalName in {ns} at {service.name}.{other}.svc.cluster.local.",
             _expose(service, foreign[0], other),
+            field="spec.selector",
         )
 
 
@@ -252,6 +284,11 @@ def maker_of(pod: Pod) -> tuple[str, str]:
         "targetPort: part of the requests goes to the wrong application."
     ),
     look="kubectl get pods -n NAMESPACE -l SELECTOR -o wide",
+    mend="Add a label to spec.selector that the pods of the meant workload alone carry.",
+    links=(
+        "https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors",
+        "https://kubernetes.io/docs/concepts/services-networking/service/",
+    ),
     explains=("OBJ012", "OBJ013", "OBJ015"),
 )
 def several_workloads(case: Case) -> Iterator[Raised]:
@@ -288,6 +325,7 @@ def several_workloads(case: Case) -> Iterator[Raised]:
             evidence,
             "The labels of the selector are not this application's alone: connections are spread over both.",
             fix,
+            field="spec.selector",
         )
 
 
@@ -315,6 +353,14 @@ def _offers(pod: Pod, service: Service) -> bool:
         "not: one of the two was copied and not adapted."
     ),
     look="kubectl get svc -n NAMESPACE -o wide",
+    mend=(
+        "Set spec.ports[].targetPort to the port that the pods offer, or spec.selector to the pods that were"
+        " meant."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#field-spec-ports",
+        "https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/",
+    ),
     explains=("OBJ013",),
 )
 def services_disagree(case: Case) -> Iterator[Raised]:
@@ -343,5 +389,6 @@ def services_disagree(case: Case) -> Iterator[Raised]:
                     ),
                     f"The pods offer what {other.name} expects, not what {service.name} expects.",
                     patch_port(service, service.ports[0], "targetPort", target),
+                    field=port_field(service, service.ports[0], "targetPort"),
                 )
                 break

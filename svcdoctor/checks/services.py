@@ -1,10 +1,11 @@
-"""OBJ018, OBJ022, OBJ023, OBJ026 to OBJ030: what a Service is, and where its endpoints come from."""
+"""OBJ018, OBJ022, OBJ026 to OBJ030: what a Service is, and where its endpoints come from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from svcdoctor.checks.registry import Case, Raised, check, listed, subject
+from svcdoctor.checks.registry import Case, Raised, check, listed, port_field, subject
+from svcdoctor.model.endpoints import EndpointSlice
 from svcdoctor.model.facts import Kind, Scope
 from svcdoctor.model.finding import Severity
 from svcdoctor.model.service import Service
@@ -26,6 +27,14 @@ def _slices_known(case: Case, service: Service) -> bool:
         "it, and nobody has."
     ),
     look="kubectl get endpointslices -l kubernetes.io/service-name=NAME",
+    mend=(
+        "Give the Service a selector, or write an EndpointSlice with the label kubernetes.io/service-name: "
+        "NAME."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#services-without-selectors",
+        "https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/",
+    ),
 )
 def no_selector_no_slices(case: Case) -> Iterator[Raised]:
     for service in case.services:
@@ -44,24 +53,38 @@ def no_selector_no_slices(case: Case) -> Iterator[Raised]:
             "With neither a selector nor EndpointSlices there is nowhere to send to: connections are refused.",
             f"kubectl -n {service.namespace} patch svc {service.name} "
             '-p \'{"spec":{"selector":{"app":"NAME-OF-YOUR-APP"}}}\'',
+            field="spec.selector",
         )
 
 
 @check(
     "OBJ022",
-    "EndpointSlices do not fit the Service's ports",
+    "EndpointSlices do not fit the Service",
     Severity.ERROR,
     meaning=(
-        "kube-proxy joins a Service port and a slice port by name and protocol. No slice of the Service has a "
-        "port that fits."
+        "kube-proxy finds a Service's slices by the label kubernetes.io/service-name, and joins a Service port and a "
+        "slice port by name and protocol. No slice has the label, or none has a port that fits."
     ),
     look="kubectl get endpointslices -l kubernetes.io/service-name=NAME -o yaml",
+    mend=(
+        "Give the slice's port the name and protocol of the Service's port (both may be empty), and the "
+        "label kubernetes.io/service-name."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#services-without-selectors",
+        "https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/",
+    ),
+    explains=("OBJ018", "OBJ019"),
 )
 def slice_port_names(case: Case) -> Iterator[Raised]:
     for service in case.services:
-        if service.spec.selector or not _slices_known(case, service):
+        if service.type == "ExternalName" or not _slices_known(case, service):
             continue
         slices = [s for s in case.view.snapshot.slices(service.namespace, service.name) if s.endpoints]
+        if not slices:
+            yield from _unlabelled(case, service)
+        if service.spec.selector:
+            continue
         for port in service.ports if slices else ():
             if all(port_of(s.ports or (), port) is None for s in slices):
                 offered = listed(
@@ -75,57 +98,34 @@ def slice_port_names(case: Case) -> Iterator[Raised]:
                     ),
                     "The names (or protocols) differ, so this port has no endpoints.",
                     f"kubectl -n {slices[0].namespace} edit endpointslice {slices[0].name}",
+                    field=port_field(service, port, "name"),
                 )
 
 
-@check(
-    "OBJ019",
-    "EndpointSlices do not follow the pods",
-    Severity.ERROR,
-    meaning=(
-        "Ready pods match the selector, but the Service's EndpointSlices do not list them: the EndpointSlice "
-        "controller (in kube-controller-manager) is behind or not running."
-    ),
-    look="kubectl get endpointslices -l kubernetes.io/service-name=NAME; kubectl get pods -l SELECTOR",
-)
-def slices_behind(case: Case) -> Iterator[Raised]:
-    for service in case.services:
-        if not service.spec.selector or case.view.snapshot.would_be or not _slices_known(case, service):
-            continue
-        slices = case.view.snapshot.slices(service.namespace, service.name)
-        listed_names = {
-            e.target_ref.name for s in slices for e in s.endpoints or () if e.target_ref is not None
-        }
-        ready = [p for p in case.selected(service) if p.ready and not p.terminating and p.ips]
-        missing = [p.name for p in ready if p.name not in listed_names]
-        if ready and len(missing) == len(ready):
-            yield Raised(
-                (subject(service),),
-                (
-                    f"{len(ready)} ready pods match the selector: {listed(missing, 3)}",
-                    f"{len(slices)} EndpointSlices of the Service list none of them",
-                ),
-                "The pods are fine and selected; nobody has written them into EndpointSlices.",
-                "kubectl -n kube-system get pods -l component=kube-controller-manager",
-            )
-
-
-@check(
-    "OBJ023",
-    "An EndpointSlice points at a pod that does not exist",
-    Severity.WARNING,
-    meaning="Connections to that endpoint go to an address that nobody, or somebody else, has now.",
-    look="kubectl get endpointslices -l kubernetes.io/service-name=NAME -o yaml",
-)
-def dead_endpoint(case: Case) -> Iterator[Raised]:
-    outcomes = case.outcomes("OBJ023")
-    for service in case.services if outcomes else ():
+def _unlabelled(case: Case, service: Service) -> Iterator[Raised]:
+    """Slices that are this Service's by owner or name, but not by their label."""
+    if not case.view.complete(Kind.ENDPOINT_SLICE, Scope(service.namespace)):
+        return
+    slices: tuple[EndpointSlice, ...] = case.view.snapshot.slices(service.namespace, "")
+    meant = [s for s in slices if s.endpoints and _meant_for(s, service)]
+    if meant:
+        first = meant[0]
         yield Raised(
-            (subject(service),),
-            tuple(dict.fromkeys(o.reason for o in outcomes)),
-            "The endpoint is stale: its pod is gone.",
-            f"kubectl -n {service.namespace} get endpointslices -l {SERVICE_LABEL}={service.name} -o yaml",
+            (subject(service), *(f"EndpointSlice/{s.namespace}/{s.name}" for s in meant[:3])),
+            (
+                f"no EndpointSlice with endpoints carries {SERVICE_LABEL}={service.name}",
+                f"EndpointSlice {first.name} has {len(first.endpoints or ())} endpoints, and no such label",
+            ),
+            "Without the label a slice is nobody's: kube-proxy and DNS do not see it.",
+            f"kubectl -n {first.namespace} label endpointslice {first.name} {SERVICE_LABEL}={service.name}",
         )
+
+
+def _meant_for(s: EndpointSlice, service: Service) -> bool:
+    owner = s.metadata.owner
+    if owner is not None:
+        return (owner.kind, owner.name) == ("Service", service.name)
+    return s.name == service.name or s.name.startswith(f"{service.name}-")
 
 
 @check(
@@ -137,6 +137,14 @@ def dead_endpoint(case: Case) -> Iterator[Raised]:
         "no effect."
     ),
     look="kubectl get svc NAME -o yaml",
+    mend=(
+        "Take the settings out, or give the Service a cluster IP; clusterIP cannot be changed, so the "
+        "Service is deleted and created again."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#headless-services",
+        "https://kubernetes.io/docs/reference/networking/virtual-ips/#session-affinity",
+    ),
 )
 def headless_settings(case: Case) -> Iterator[Raised]:
     for service in case.services:
@@ -154,6 +162,7 @@ def headless_settings(case: Case) -> Iterator[Raised]:
                 "Clients choose among the pods' addresses themselves; give the Service a cluster IP if these "
                 "settings matter.",
                 f"kubectl -n {service.namespace} edit svc {service.name}",
+                field=f"spec.{ignored[0].partition(':')[0]}",
             )
 
 
@@ -166,13 +175,29 @@ def headless_settings(case: Case) -> Iterator[Raised]:
         "name that does not exist, and ports on an ExternalName do nothing."
     ),
     look="kubectl get svc NAME -o jsonpath='{.spec.externalName}'",
+    mend=(
+        "Put a DNS name into spec.externalName. For an address outside use a Service without selector and an"
+        " EndpointSlice."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/service/#externalname",
+        "https://kubernetes.io/docs/concepts/services-networking/service/#services-without-selectors",
+    ),
 )
 def external_name(case: Case) -> Iterator[Raised]:
     for service in case.services:
         if service.type != "ExternalName":
             continue
         name = service.spec.external_name
-        if canonical_or_none(name.strip("[]")) is not None:
+        if not name:
+            yield Raised(
+                (subject(service),),
+                ("type is ExternalName, spec.externalName is empty",),
+                "DNS has nothing to answer with: the name resolves to nothing.",
+                f"kubectl -n {service.namespace} edit svc {service.name}",
+                field="spec.externalName",
+            )
+        elif canonical_or_none(name.strip("[]")) is not None:
             yield Raised(
                 (subject(service),),
                 (f"spec.externalName is {name}, an IP address",),
@@ -180,6 +205,7 @@ def external_name(case: Case) -> Iterator[Raised]:
                 "outside, use a Service without selector and an EndpointSlice with that address.",
                 f"kubectl -n {service.namespace} delete svc {service.name}  # then create one without selector, "
                 "and an EndpointSlice",
+                field="spec.externalName",
             )
         elif service.ports and not all(p.target == p.port for p in service.ports):
             yield Raised(
@@ -189,6 +215,7 @@ def external_name(case: Case) -> Iterator[Raised]:
                 "TLS and HTTP servers also see this Service's name, not their own.",
                 f"kubectl -n {service.namespace} edit svc {service.name}",
                 Severity.INFO,
+                "spec.ports",
             )
 
 
@@ -201,6 +228,11 @@ def external_name(case: Case) -> Iterator[Raised]:
         "headless Service kube-proxy ignores them; two Services with one address and port shadow each other."
     ),
     look="ip route get ADDRESS (from the client)",
+    mend=(
+        "Use addresses that the network outside routes to the nodes, each with one Service only; a "
+        "LoadBalancer is nearly always the better choice."
+    ),
+    links=("https://kubernetes.io/docs/concepts/services-networking/service/#external-ips",),
 )
 def external_ips(case: Case) -> Iterator[Raised]:
     for service in case.services:
@@ -214,6 +246,7 @@ def external_ips(case: Case) -> Iterator[Raised]:
                 "kube-proxy programs nothing for a headless Service, so nobody answers at these addresses.",
                 f"kubectl -n {service.namespace} edit svc {service.name}",
                 Severity.ERROR,
+                "spec.externalIPs",
             )
             continue
         everywhere = case.view.snapshot.knows(Kind.SERVICE)
@@ -228,6 +261,7 @@ def external_ips(case: Case) -> Iterator[Raised]:
                     "Only one of the two gets the traffic.",
                     f"kubectl -n {other.namespace} edit svc {other.name}",
                     Severity.WARNING,
+                    "spec.externalIPs",
                 )
         if not case.view.complete(Kind.NODE):
             continue
@@ -239,6 +273,7 @@ def external_ips(case: Case) -> Iterator[Raised]:
                 "Traffic for these addresses must be routed to a node by the network outside; from the objects "
                 "nobody can tell whether it is.",
                 f"ip route get {lost[0]}",
+                field="spec.externalIPs",
             )
 
 
@@ -251,6 +286,8 @@ def external_ips(case: Case) -> Iterator[Raised]:
         "service.kubernetes.io/headless alone: no node has rules for them, unless another proxy has."
     ),
     look="kubectl get svc NAME --show-labels",
+    mend="Remove the label from the Service unless another proxy is meant to serve it.",
+    links=("https://kubernetes.io/docs/reference/labels-annotations-taints/",),
 )
 def foreign_proxy(case: Case) -> Iterator[Raised]:
     for service in case.services:
@@ -262,6 +299,7 @@ def foreign_proxy(case: Case) -> Iterator[Raised]:
                 "Unless the proxy that the label names runs in this cluster, the cluster IP and the nodePorts "
                 "answer nobody: requests time out.",
                 f"kubectl -n {service.namespace} label svc {service.name} {label}-",
+                field=f"metadata.labels['{label}']",
             )
 
 
@@ -274,6 +312,14 @@ def foreign_proxy(case: Case) -> Iterator[Raised]:
         "other nodes do not have it, and no process listens on it."
     ),
     look="kubectl get pod POD -o wide; iptables -t nat -S | grep hostport",
+    mend=(
+        "Ask the node on which the pod runs, or expose the pod by a Service of type NodePort, which every "
+        "node answers."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/configuration/overview/",
+        "https://kubernetes.io/docs/concepts/services-networking/service/#type-nodeport",
+    ),
 )
 def host_port_elsewhere(case: Case) -> Iterator[Raised]:
     for path in case.trace.paths:

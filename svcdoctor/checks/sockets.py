@@ -79,6 +79,14 @@ def _subjects(pods: Iterable[str]) -> tuple[str, ...]:
         "the pod, and refuses every connection to the pod's address."
     ),
     look="kubectl exec POD -- cat /proc/net/tcp (0100007F is 127.0.0.1)",
+    mend=(
+        "Bind the application to all addresses (0.0.0.0, or :: for both families) instead of 127.0.0.1: "
+        "usually one setting or environment variable."
+    ),
+    links=(
+        "https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/",
+        "https://kubernetes.io/docs/tasks/access-application-cluster/port-forward-access-application-cluster/",
+    ),
 )
 def bound_to_loopback(case: Case) -> Iterator[Raised]:
     pods = _by_pod(case.outcomes("NOD010"))
@@ -114,6 +122,14 @@ def bound_to_loopback(case: Case) -> Iterator[Raised]:
         "each connection. The application uses another port, has not opened it yet, or has ended."
     ),
     look="kubectl exec POD -- cat /proc/net/tcp /proc/net/tcp6 (state 0A is LISTEN; ports are hexadecimal)",
+    mend=(
+        "Set spec.ports[].targetPort to the number that the application listens on, or let it listen on that"
+        " number; its log says whether it started."
+    ),
+    links=(
+        "https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/",
+        "https://kubernetes.io/docs/concepts/services-networking/service/#field-spec-ports",
+    ),
 )
 def nothing_listens(case: Case) -> Iterator[Raised]:
     outcomes = case.outcomes("NOD011")
@@ -170,6 +186,14 @@ def _log(pod: str) -> str:
         "the other family are refused. 0.0.0.0 is IPv4 alone; :: takes both, unless the program asks otherwise."
     ),
     look="kubectl exec POD -- cat /proc/net/tcp /proc/net/tcp6 (which of the two has the port)",
+    mend=(
+        "Bind the application to :: without asking for IPv6 alone, or give the Service the one family that "
+        "it speaks (spec.ipFamilies)."
+    ),
+    links=(
+        "https://kubernetes.io/docs/concepts/services-networking/dual-stack/",
+        "https://www.rfc-editor.org/rfc/rfc3493",
+    ),
 )
 def one_family(case: Case) -> Iterator[Raised]:
     pods = _by_pod(case.outcomes("NOD015"))

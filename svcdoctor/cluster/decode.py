@@ -149,6 +149,19 @@ def _decode_object(data: Buffer, meta: _TypeMeta) -> Iterator[KubeObject]:
         yield obj
 
 
+def decode_manifest(value: dict[str, Any]) -> KubeObject | None:
+    """The object of one manifest as plain values; ``None`` for what nothing here rests on.
+
+    Raises SvcdoctorError for what does not have its kind's shape.
+    """
+    info = BY_NAME[value["kind"]]
+    try:
+        obj: KubeObject = _object_decoder(info).decode(msgspec.json.encode(value))
+    except (msgspec.DecodeError, TypeError, ValueError, OverflowError, RecursionError) as e:
+        raise SvcdoctorError(f"not a valid object: {e}") from None
+    return obj if _wanted(obj) else None
+
+
 def _why_not_json(head: bytes, error: str) -> str:
     if _TABLE.match(head.lstrip()):
         return "this is kubectl's table for people; dump it with -o json (kubectl get … -o json)"
@@ -178,7 +191,7 @@ def decode_documents(documents: Iterable[Any], where: str) -> list[KubeObject]:
             raise SvcdoctorError(f"{place}: not a Kubernetes object (no kind)")
         try:
             data = msgspec.json.encode(document)
-        except (TypeError, ValueError, RecursionError) as e:
+        except (TypeError, ValueError, OverflowError, RecursionError) as e:
             raise SvcdoctorError(f"{place}: not a Kubernetes object: {e}") from None
         objects.extend(decode_json(data, place) or ())
     return objects

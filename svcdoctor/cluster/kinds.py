@@ -8,8 +8,10 @@ from svcdoctor.model.base import KubeObject
 from svcdoctor.model.cluster import ConfigMap, Event, Namespace, Node, ServiceCIDR
 from svcdoctor.model.endpoints import Endpoints, EndpointSlice
 from svcdoctor.model.facts import Kind
-from svcdoctor.model.gateway import Gateway, GatewayClass, HTTPRoute, ReferenceGrant
+from svcdoctor.model.gateway import GATEWAY_GROUP, Gateway, GatewayClass, ReferenceGrant
+from svcdoctor.model.gatewayroutes import GRPCRoute, HTTPRoute
 from svcdoctor.model.ingress import Ingress, IngressClass
+from svcdoctor.model.mesh import PeerAuthentication
 from svcdoctor.model.pod import Pod
 from svcdoctor.model.policy import NetworkPolicy
 from svcdoctor.model.service import Service
@@ -58,7 +60,7 @@ class KindInfo:
         return tuple(v.partition("/")[0] if "/" in v else "" for v in self.versions)
 
 
-_GATEWAY = "gateway.networking.k8s.io"
+_ISTIO_SECURITY = ("security.istio.io/v1", "security.istio.io/v1beta1")  # v1 from Istio 1.22 on
 
 KINDS: dict[Kind, KindInfo] = {
     info.kind: info
@@ -83,10 +85,14 @@ KINDS: dict[Kind, KindInfo] = {
         KindInfo(Kind.EVENT, Event, "events", ("v1",)),
         KindInfo(Kind.CONFIG_MAP, ConfigMap, "configmaps", ("v1",)),
         KindInfo(Kind.SERVICE_CIDR, ServiceCIDR, "servicecidrs", ("networking.k8s.io/v1",), namespaced=False),
-        KindInfo(Kind.GATEWAY_CLASS, GatewayClass, "gatewayclasses", (f"{_GATEWAY}/v1",), namespaced=False),
-        KindInfo(Kind.GATEWAY, Gateway, "gateways", (f"{_GATEWAY}/v1",)),
-        KindInfo(Kind.HTTP_ROUTE, HTTPRoute, "httproutes", (f"{_GATEWAY}/v1",)),
-        KindInfo(Kind.REFERENCE_GRANT, ReferenceGrant, "referencegrants", (f"{_GATEWAY}/v1beta1",)),
+        KindInfo(
+            Kind.GATEWAY_CLASS, GatewayClass, "gatewayclasses", (f"{GATEWAY_GROUP}/v1",), namespaced=False
+        ),
+        KindInfo(Kind.GATEWAY, Gateway, "gateways", (f"{GATEWAY_GROUP}/v1",)),
+        KindInfo(Kind.HTTP_ROUTE, HTTPRoute, "httproutes", (f"{GATEWAY_GROUP}/v1",)),
+        KindInfo(Kind.GRPC_ROUTE, GRPCRoute, "grpcroutes", (f"{GATEWAY_GROUP}/v1",)),
+        KindInfo(Kind.REFERENCE_GRANT, ReferenceGrant, "referencegrants", (f"{GATEWAY_GROUP}/v1beta1",)),
+        KindInfo(Kind.PEER_AUTHENTICATION, PeerAuthentication, "peerauthentications", _ISTIO_SECURITY),
     )
 }
 

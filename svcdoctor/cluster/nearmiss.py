@@ -1,7 +1,8 @@
 """Near misses: which name, and which labels, were probably meant.
 
 A name is near when few edits lead to it (Damerau-Levenshtein distance, transpositions count once), or when
-it differs only by a common slip: case, ``_`` for ``-``, a plural.
+it differs only by a common slip: case, ``_`` for ``-``, a plural, a label key's prefix (``app.kubernetes.io/``),
+words in another order.
 """
 
 from __future__ import annotations
@@ -41,35 +42,60 @@ def distance(a: str, b: str, limit: int) -> int:
     return min(previous[-1], limit + 1)
 
 
+def _folded(text: str) -> str:
+    """The text without case, without a label key's prefix, and with ``-`` between its words."""
+    return text.rpartition("/")[2].lower().replace("_", "-").replace(".", "-")
+
+
+def _singular(word: str) -> str:
+    """An English word without its plural's ending, as far as the ending tells."""
+    if len(word) > 4 and word.endswith("ies"):
+        return f"{word[:-3]}y"
+    if len(word) > 4 and word.endswith(("sses", "shes", "ches", "xes", "zes")):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+
+
 def slip(text: str) -> str:
     """The text without what common slips change."""
-    folded = text.lower().replace("_", "-").replace(".", "-")
-    return folded.removesuffix("s")
+    return "-".join(map(_singular, _folded(text).split("-")))
 
 
 def nearness(a: str, b: str) -> int | None:
     """How near two different names are: 0 for a common slip, else the edits; ``None`` when not near."""
     if a == b:
         return None
-    if slip(a) == slip(b):
+    slipped_a, slipped_b = slip(a), slip(b)
+    if slipped_a == slipped_b:
         return 0
+    if sorted(slipped_a.split("-")) == sorted(slipped_b.split("-")):
+        return 1
     limit = 1 if min(len(a), len(b)) < 5 else 2 if min(len(a), len(b)) < 10 else 3
     found = distance(a, b, limit)
+    if found > limit:
+        found = distance(_folded(a), _folded(b), limit)
     return found if found <= limit else None
+
+
+def _holds(longer: str, shorter: str) -> bool:
+    """Whether a name is the other with words before or behind it: ``web-frontend`` and ``web``."""
+    return longer.startswith(f"{shorter}-") or longer.endswith(f"-{shorter}")
 
 
 def near_names(name: str, names: Iterable[str], most: int = 3) -> list[str]:
     """The names that ``name`` was probably meant to be, nearest first.
 
-    A name that begins with the other (``web`` for ``web-frontend``) counts as near, after the edits.
+    A name that is the other with more words (``web`` for ``web-frontend``) counts as near, after the edits.
     """
     ranked = []
+    folded = _folded(name)
     for count, other in enumerate(dict.fromkeys(names)):
         if count > MAX_COMPARED:
             break
         rank = nearness(name, other)
-        if rank is None and other != name and (other.startswith(f"{name}-") or name.startswith(f"{other}-")):
-            rank = 4
+        if rank is None and folded and other and other != name:
+            related = _folded(other)
+            rank = 4 if _holds(related, folded) or _holds(folded, related) else None
         if rank is not None:
             ranked.append((rank, other))
     return [other for _, other in sorted(ranked)[:most]]
@@ -138,15 +164,18 @@ def _mismatch(key: str, wanted: str, labels: Mapping[str, str]) -> tuple[Mismatc
             related = wanted in own or own in wanted
             return Mismatch(key, wanted, key, own), 2 if related else 1
         return Mismatch(key, wanted, key, own), 5 - min(rank, 2)
-    bare = key.rpartition("/")[2]
+    best: tuple[int, str, str] | None = None
     for other, value in labels.items():
-        same_word = other.rpartition("/")[2] == bare
-        if same_word or nearness(key, other) is not None:
+        if nearness(key, other) is not None:
             points = 4 if value == wanted else 3 if nearness(wanted, value) is not None else 1
-            return Mismatch(key, wanted, other, value), points
-    for other, value in labels.items():
-        if value == wanted:
-            return Mismatch(key, wanted, other, value), 3
+        elif value == wanted:
+            points = 3
+        else:
+            continue
+        if best is None or points > best[0]:
+            best = points, other, value
+    if best is not None:
+        return Mismatch(key, wanted, best[1], best[2]), best[0]
     return Mismatch(key, wanted, None, None), 0
 
 

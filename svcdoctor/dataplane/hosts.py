@@ -8,6 +8,7 @@ from functools import cached_property
 from ipaddress import ip_network
 
 from svcdoctor.dataplane.hooks import Node
+from svcdoctor.dataplane.invaliddrops import Dropped, invalid_drops
 from svcdoctor.dataplane.iptables import IptablesRules
 from svcdoctor.dataplane.ipvs import Ipvs
 from svcdoctor.dataplane.language import Op, Ruleset
@@ -43,7 +44,7 @@ _SETS_MARK = re.compile(
     r"(?:--set-x?mark|--or-mark|mark set (?:meta )?(?:mark )?(?:\||or)?) ?(0x[0-9a-fA-F]+|\d+)"
 )
 SCANNED = 2000  # rules of a chain up to which it is looked through
-_SAMPLE = re.compile(r"(kubeproxy_\w+)(?:\{[^}]*\})? ([0-9.eE+-]+)")
+_SAMPLE = re.compile(r"(kubeproxy_\w+)(?:\{([^}]*)\})? ([0-9.eE+-]+)")
 
 
 class Host:
@@ -202,6 +203,11 @@ class Host:
                     found.append(f"{table} holds {names[0]}")
         return tuple(dict.fromkeys(found))[:4]
 
+    @property
+    def bypassed(self) -> bool:
+        """Whether eBPF programs serve Services here in the place of kube-proxy's rules, which are not in the path."""
+        return bool(self.ebpf_signs) and not self.serves
+
     def pod_bridges(self, cidrs: Sequence[str]) -> tuple[str, ...]:
         """Bridges that have an address of the node's pod ranges."""
         networks = [ip_network(c, strict=False) for c in cidrs]
@@ -232,6 +238,11 @@ class Host:
                             found.append(str(rule))
         return tuple(found)
 
+    @cached_property
+    def invalid_drops(self) -> tuple[Dropped, ...]:
+        """Rules that have dropped packets that belong to no connection known here."""
+        return tuple(invalid_drops(self.rulesets))
+
     def conntrack(self) -> Iterator[Entry]:
         """The connections that the node tracks, read anew each time."""
         for name in CONNTRACK:
@@ -240,14 +251,14 @@ class Host:
                 yield from read_conntrack(dump.data, dump.where)
 
     @cached_property
-    def proxy_metrics(self) -> Mapping[str, float]:
-        """kube-proxy's own numbers without labels, by name."""
+    def proxy_metrics(self) -> Mapping[str, Mapping[str, float]]:
+        """kube-proxy's own numbers by name and labels: it counts for each IP family by itself."""
         dump = self._dump(METRICS)
-        values: dict[str, float] = {}
+        values: dict[str, dict[str, float]] = {}
         for line in (dump.data if dump is not None else b"").decode("utf-8", "replace").splitlines():
             match = _SAMPLE.fullmatch(line.strip())
             if match is not None:
-                values[match[1]] = values.get(match[1], 0.0) + float(match[2])
+                values.setdefault(match[1], {})[match[2] or ""] = float(match[3])
         return values
 
 

@@ -21,7 +21,7 @@ from svcdoctor.dataplane.iptablestargets import target_actions
 from svcdoctor.dataplane.iptableswords import RuleWords, Section, rule_words
 from svcdoctor.dataplane.language import Action, Chain, Op, Rule, Test
 
-_BEGINNING = re.compile(rb"(?:\[(\d+):\d+\] )?-A \S+ ?")
+_BEGINNING = re.compile(rb"(?:\[(\d+):(\d+)\] )?-A \S+ ?")
 LONGEST = 1 << 16  # bytes of a rule; iptables writes none that is longer
 _EFFECTIVE = frozenset(Op) - {Op.CHANCE, Op.WHEN}
 
@@ -48,6 +48,10 @@ class IptablesDialect:
     def packets(self, raw: bytes) -> int | None:
         beginning = _BEGINNING.match(raw)
         return int(beginning[1]) if beginning and beginning[1] else None
+
+    def octets(self, raw: bytes) -> int | None:
+        beginning = _BEGINNING.match(raw)
+        return int(beginning[2]) if beginning and beginning[2] else None
 
     def key(self, raw: bytes) -> tuple[int | None, int | None]:
         return demanded(raw, self.scope.family)

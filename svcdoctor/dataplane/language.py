@@ -88,6 +88,11 @@ class Rule:
         """How many packets it counted, where the dump has counters."""
         return self.chain.dialect.packets(self.raw)
 
+    @property
+    def octets(self) -> int | None:
+        """How many bytes these packets had, IP headers included."""
+        return self.chain.dialect.octets(self.raw)
+
     def __str__(self) -> str:
         return f"{self.chain.table} {self.chain.name} #{self.number}: {self.text}"
 
@@ -129,6 +134,9 @@ class Dialect(Protocol):
 
     def packets(self, raw: Any) -> int | None:
         """The rule's packet counter."""
+
+    def octets(self, raw: Any) -> int | None:
+        """The rule's byte counter."""
 
 
 LONG = 24  # rules from which on a chain is looked up instead of walked

@@ -96,11 +96,19 @@ class TableDialect:
         return rule_text(statements_of(raw), self.family, raw.comment)
 
     def packets(self, raw: Any) -> int | None:
-        for statement in statements_of(raw):
-            counter = statement.get("counter") if isinstance(statement, dict) else None
-            if isinstance(counter, dict) and isinstance(counter.get("packets"), int):
-                return int(counter["packets"])
-        return None
+        return _counted(raw, "packets")
+
+    def octets(self, raw: Any) -> int | None:
+        return _counted(raw, "bytes")
+
+
+def _counted(raw: NftRule, what: str) -> int | None:
+    """``packets`` or ``bytes`` of the rule's counter."""
+    for statement in statements_of(raw):
+        counter = statement.get("counter") if isinstance(statement, dict) else None
+        if isinstance(counter, dict) and isinstance(counter.get(what), int):
+            return int(counter[what])
+    return None
 
 
 def statements_of(raw: NftRule) -> list[Any]:

@@ -11,7 +11,7 @@ Documentation/networking/ip-sysctl.rst.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 
 from svcdoctor.dataplane.packet import Packet, address_text
@@ -305,6 +305,11 @@ class TableRouter:
             for table in tables.values()
             for route in table.routes()
         )
+
+    def unicast_routes(self, family: int) -> Iterator[Route]:
+        """Every route of any table that leads to other machines."""
+        for table in self._tables[family].values():
+            yield from (route for route in table.routes() if route.kind == "unicast")
 
     # --- bridges
 

@@ -171,5 +171,6 @@ PRINTERS: Mapping[str, Printer] = {
     "gateways.gateway.networking.k8s.io": Printer(
         columns("Name", "Class", "Address", "Programmed", "Age"), _gateway_cells
     ),
+    "grpcroutes.gateway.networking.k8s.io": Printer(columns("Name", "Hostnames", "Age"), _route_cells),
     "httproutes.gateway.networking.k8s.io": Printer(columns("Name", "Hostnames", "Age"), _route_cells),
 }

@@ -86,6 +86,12 @@ def _gateway(plural: str, kind: str, short: str, *, version: str = "v1", namespa
     )
 
 
+def _istio(version: str) -> Resource:
+    kind, plural = "PeerAuthentication", "peerauthentications"
+    categories = ("istio-io", "security-istio-io")
+    return Resource("security.istio.io", version, plural, kind, True, ("pa",), categories, optional=True)
+
+
 def _rbac(plural: str, kind: str, *, namespaced: bool) -> Resource:
     return Resource("rbac.authorization.k8s.io", "v1", plural, kind, namespaced)
 
@@ -128,6 +134,7 @@ RESOURCES: tuple[Resource, ...] = (
     Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
     _gateway("gatewayclasses", "GatewayClass", "gc", namespaced=False),
     _gateway("gateways", "Gateway", "gtw"),
+    _gateway("grpcroutes", "GRPCRoute", "grpcr"),
     _gateway("httproutes", "HTTPRoute", "hr"),
     _gateway("referencegrants", "ReferenceGrant", "refgrant", version="v1beta1"),
     _networking("ingressclasses", "IngressClass", namespaced=False),
@@ -139,6 +146,8 @@ RESOURCES: tuple[Resource, ...] = (
     CLUSTER_ROLES,
     ROLE_BINDINGS,
     ROLES,
+    _istio("v1"),
+    _istio("v1beta1"),
 )
 
 _BY_NAME = {(r.group, r.version, r.plural): r for r in RESOURCES}

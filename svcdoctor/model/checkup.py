@@ -36,7 +36,7 @@ class Reported(Value, frozen=True):
     def fingerprint(self) -> str:
         """What stays the same of a finding from run to run: its code, subjects and field, not its numbers."""
         parts = (self.finding.code, *self.finding.subjects[:1], self.finding.field)
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+        return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
 
 
 class Row(Value, frozen=True):

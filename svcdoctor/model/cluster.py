@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from svcdoctor.model.base import Base, KubeObject, Labels
+from svcdoctor.model.base import AnnotatedMeta, Base, KubeObject, Labels
 from svcdoctor.model.endpoints import ObjectReference
 from svcdoctor.model.pod import Condition
 
@@ -50,7 +50,7 @@ class Node(KubeObject, frozen=True):
 
 
 class Namespace(KubeObject, frozen=True):
-    pass
+    metadata: AnnotatedMeta = AnnotatedMeta()
 
 
 class Event(KubeObject, frozen=True):

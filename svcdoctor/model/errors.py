@@ -17,3 +17,7 @@ class SvcdoctorError(Exception):
 
 class Forbidden(SvcdoctorError):
     """The API server knows the user, and refuses; ``message`` says what to grant."""
+
+
+class NoWay(SvcdoctorError):
+    """The target exists, and has no way in of the kind that was asked for."""

@@ -38,7 +38,9 @@ class Kind(StrEnum):
     GATEWAY_CLASS = "GatewayClass"
     GATEWAY = "Gateway"
     HTTP_ROUTE = "HTTPRoute"
+    GRPC_ROUTE = "GRPCRoute"
     REFERENCE_GRANT = "ReferenceGrant"
+    PEER_AUTHENTICATION = "PeerAuthentication"
 
 
 WORKLOADS = (

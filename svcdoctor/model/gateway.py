@@ -1,62 +1,34 @@
-"""Gateway API: GatewayClass, Gateway, HTTPRoute, ReferenceGrant (gateway.networking.k8s.io)."""
+"""Gateway API: GatewayClass, Gateway, ReferenceGrant (gateway.networking.k8s.io); the routes are in ``gatewayroutes``.
+
+Specification: https://gateway-api.sigs.k8s.io/reference/spec/
+"""
 
 from __future__ import annotations
 
 import msgspec
 
-from svcdoctor.model.base import Base, KubeObject
+from svcdoctor.model.base import AnnotatedMeta, Base, KubeObject
 from svcdoctor.model.pod import Condition
+from svcdoctor.model.policy import LabelSelector
+
+GATEWAY_GROUP = "gateway.networking.k8s.io"
 
 
-class ParentReference(Base, frozen=True):
-    name: str = ""
-    namespace: str | None = None
-    kind: str | None = None
-    section_name: str | None = None
-    port: int | None = None
+class RouteNamespaces(Base, frozen=True):
+    """From which namespaces routes may attach: ``Same`` (the default), ``All``, ``Selector``, ``None``."""
+
+    from_: str | None = msgspec.field(default=None, name="from")
+    selector: LabelSelector | None = None
 
 
-class BackendReference(Base, frozen=True):
-    name: str = ""
-    namespace: str | None = None
-    kind: str | None = None
+class RouteGroupKind(Base, frozen=True):
     group: str | None = None
-    port: int | None = None
-    weight: int | None = None
+    kind: str = ""
 
 
-class PathMatch(Base, frozen=True):
-    type: str | None = None
-    value: str | None = None
-
-
-class RouteMatch(Base, frozen=True):
-    path: PathMatch | None = None
-
-
-class RouteRule(Base, frozen=True):
-    matches: tuple[RouteMatch, ...] | None = None
-    backend_refs: tuple[BackendReference, ...] | None = None
-
-
-class RouteParentStatus(Base, frozen=True):
-    parent_ref: ParentReference = ParentReference()
-    conditions: tuple[Condition, ...] | None = None
-
-
-class RouteStatus(Base, frozen=True):
-    parents: tuple[RouteParentStatus, ...] | None = None
-
-
-class RouteSpec(Base, frozen=True):
-    parent_refs: tuple[ParentReference, ...] | None = None
-    hostnames: tuple[str, ...] | None = None
-    rules: tuple[RouteRule, ...] | None = None
-
-
-class HTTPRoute(KubeObject, frozen=True):
-    spec: RouteSpec = RouteSpec()
-    status: RouteStatus = RouteStatus()
+class AllowedRoutes(Base, frozen=True):
+    namespaces: RouteNamespaces | None = None
+    kinds: tuple[RouteGroupKind, ...] | None = None
 
 
 class Listener(Base, frozen=True):
@@ -64,6 +36,7 @@ class Listener(Base, frozen=True):
     port: int = 0
     protocol: str = ""
     hostname: str | None = None
+    allowed_routes: AllowedRoutes | None = None
 
 
 class GatewaySpec(Base, frozen=True):
@@ -76,12 +49,20 @@ class GatewayAddress(Base, frozen=True):
     value: str = ""
 
 
-class GatewayStatus(Base, frozen=True):
-    addresses: tuple[GatewayAddress, ...] | None = None
+class ListenerStatus(Base, frozen=True):
+    name: str = ""
+    attached_routes: int = 0
     conditions: tuple[Condition, ...] | None = None
 
 
+class GatewayStatus(Base, frozen=True):
+    addresses: tuple[GatewayAddress, ...] | None = None
+    conditions: tuple[Condition, ...] | None = None
+    listeners: tuple[ListenerStatus, ...] | None = None
+
+
 class Gateway(KubeObject, frozen=True):
+    metadata: AnnotatedMeta = AnnotatedMeta()
     spec: GatewaySpec = GatewaySpec()
     status: GatewayStatus = GatewayStatus()
 
@@ -90,8 +71,13 @@ class GatewayClassSpec(Base, frozen=True):
     controller_name: str = ""
 
 
+class GatewayClassStatus(Base, frozen=True):
+    conditions: tuple[Condition, ...] | None = None
+
+
 class GatewayClass(KubeObject, frozen=True):
     spec: GatewayClassSpec = GatewayClassSpec()
+    status: GatewayClassStatus = GatewayClassStatus()
 
 
 class GrantPeer(Base, frozen=True):

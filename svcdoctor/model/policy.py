@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from svcdoctor.model.base import Base, IntOrString, KubeObject, Labels
+from svcdoctor.model.base import AnnotatedMeta, Base, IntOrString, KubeObject, Labels
 
 
 class LabelRequirement(Base, frozen=True):
@@ -53,4 +53,5 @@ class NetworkPolicySpec(Base, frozen=True):
 
 
 class NetworkPolicy(KubeObject, frozen=True):
+    metadata: AnnotatedMeta = AnnotatedMeta()
     spec: NetworkPolicySpec = NetworkPolicySpec()

@@ -44,7 +44,10 @@ class ClientSpec:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question. ``everywhere`` looks for a named Service in all namespaces."""
+    """One question. ``everywhere`` looks for a named Service in all namespaces.
+
+    With ``brief`` nodes that behave alike are entered by one of them: for who asks about thousands of Services.
+    """
 
     target: ObjectTarget | AddressTarget
     client: ClientSpec | None = None
@@ -53,3 +56,4 @@ class Request:
     protocol: str | None = None
     family: int | None = None
     everywhere: bool = False
+    brief: bool = False

@@ -24,11 +24,13 @@ from svcdoctor.model.facts import EVERYTHING, Kind, Known, Scope, Unknown
 from svcdoctor.model.ingress import Ingress
 from svcdoctor.model.nodefacts import NodeFacts
 from svcdoctor.model.pod import Pod
+from svcdoctor.model.rejection import Rejection
 from svcdoctor.model.service import Service
 from svcdoctor.model.workload import Workload
 
 T = TypeVar("T", bound=KubeObject)
 
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
@@ -82,6 +84,7 @@ class Snapshot:
         would_be: bool = False,
         warnings: tuple[str, ...] = (),
         evidence: Evidence | None = None,
+        rejections: Mapping[str, tuple[Rejection, ...]] | None = None,
     ) -> None:
         self._objects = dict(objects)
         self.facts = dict(facts)
@@ -90,6 +93,7 @@ class Snapshot:
         self.would_be = would_be  # built from manifests: addresses and pods are what would be
         self.warnings = warnings
         self.evidence = evidence  # what real traffic met, where it was asked for
+        self.rejections = dict(rejections or {})  # by subject, what the API server refuses of manifests
 
     def of(self, kind: Kind) -> tuple[Any, ...]:
         """Every held object of ``kind``, complete or not."""
@@ -154,6 +158,16 @@ class Snapshot:
     @property
     def nodes(self) -> tuple[Node, ...]:
         return self.of(Kind.NODE)
+
+    @cached_property
+    def _services_by_namespace(self) -> dict[str, list[Service]]:
+        index: dict[str, list[Service]] = {}
+        for service in self.services:
+            index.setdefault(service.namespace, []).append(service)
+        return index
+
+    def services_in(self, namespace: str) -> tuple[Service, ...]:
+        return tuple(self._services_by_namespace.get(namespace, ()))
 
     # --- by owner, label, address
 
@@ -241,10 +255,39 @@ class Snapshot:
         return tuple(sorted({n.metadata.name for n in self.nodes} | set(self.node_facts)))
 
     @cached_property
+    def nodes_by_zone(self) -> dict[str, tuple[Node, ...]]:
+        """Ready nodes by their zone, ``""`` for those without one; control-plane nodes, which run few pods, are not."""
+        index: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            if node.ready and CONTROL_PLANE not in node.labels:
+                index.setdefault(node.zone, []).append(node)
+        return {zone: tuple(nodes) for zone, nodes in index.items()}
+
+    @cached_property
     def service_cidrs(self) -> tuple[str, ...]:
         """The Service ranges, from ServiceCIDR objects (Kubernetes 1.33 and later)."""
         found: list[ServiceCIDR] = list(self.of(Kind.SERVICE_CIDR))
         return tuple(c for s in found for c in s.spec.cidrs or ())
+
+    @cached_property
+    def _services_by_label(self) -> dict[tuple[str, str, str], list[Service]]:
+        """Services under one pair of their selector, which every pod that they select carries."""
+        index: dict[tuple[str, str, str], list[Service]] = {}
+        for service in self.services:
+            if service.spec.selector:
+                first = next(iter(service.spec.selector.items()))
+                index.setdefault((service.namespace, *first), []).append(service)
+        return index
+
+    def services_of(self, pod: Pod) -> tuple[Service, ...]:
+        """The Services whose selector matches the pod."""
+        labels = pod.labels
+        return tuple(
+            service
+            for pair in labels.items()
+            for service in self._services_by_label.get((pod.namespace, *pair), ())
+            if (service.spec.selector or {}).items() <= labels.items()
+        )
 
     def workloads(self, kinds: Iterable[Kind]) -> tuple[Workload, ...]:
         return tuple(w for k in kinds for w in self.of(k))
@@ -283,4 +326,6 @@ class Snapshot:
         warnings: tuple[str, ...],
         evidence: Evidence | None,
     ) -> Snapshot:
-        return Snapshot(objects, facts, nodes, self.source, self.would_be, warnings, evidence)
+        return Snapshot(
+            objects, facts, nodes, self.source, self.would_be, warnings, evidence, self.rejections
+        )

@@ -53,12 +53,18 @@ class EntryKind(StrEnum):
     HOST_PORT = "hostPort"
     DNS = "dns"
     INGRESS = "ingress"
+    GATEWAY = "gateway"
+
+
+# Where a proxy chooses the Service by the request's host and path: requests to an address alone tell nothing.
+ROUTED = frozenset({EntryKind.INGRESS, EntryKind.GATEWAY})
 
 
 class HopKind(StrEnum):
     CLIENT = "client"
     DNS = "dns"
     INGRESS = "ingress"
+    GATEWAY = "gateway"
     LOAD_BALANCER = "loadBalancer"
     NODE = "node"
     NODE_PORT = "nodePort"
@@ -66,6 +72,7 @@ class HopKind(StrEnum):
     CLUSTER_IP = "clusterIP"
     HOST_PORT = "hostPort"
     POLICY = "policy"
+    NETWORK_POLICY = "networkPolicy"
     SERVICE = "service"
     ENDPOINT = "endpoint"
     POD = "pod"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from svcdoctor.model.base import Base, KubeObject, Labels, Meta
+from svcdoctor.model.base import AnnotatedMeta, Base, KubeObject, Labels, Meta
 from svcdoctor.model.pod import PodSpec
 
 
@@ -13,20 +13,42 @@ class PodTemplate(Base, frozen=True):
     spec: PodSpec = PodSpec()
 
 
+class RollingUpdate(Base, frozen=True):
+    partition: int | None = None  # a StatefulSet's: the pods below this ordinal stay as they are
+
+
+class UpdateStrategy(Base, frozen=True):
+    type: str = ""
+    rolling_update: RollingUpdate | None = None
+
+
+class WorkloadMeta(AnnotatedMeta, frozen=True):
+    generation: int | None = None
+
+
 class WorkloadSpec(Base, frozen=True):
     replicas: int | None = None
     selector: dict[str, Any] | None = None
     template: PodTemplate | None = None
+    paused: bool = False
+    update_strategy: UpdateStrategy | None = None
 
 
 class WorkloadStatus(Base, frozen=True):
+    """``updated_replicas`` are those of the newest template; a DaemonSet counts under names of its own."""
+
     replicas: int | None = None
     ready_replicas: int | None = None
+    observed_generation: int | None = None
+    updated_replicas: int | None = None
+    desired_number_scheduled: int | None = None
+    updated_number_scheduled: int | None = None
 
 
 class Workload(KubeObject, frozen=True):
     """Deployment, ReplicaSet, StatefulSet, DaemonSet, Job or ReplicationController."""
 
+    metadata: WorkloadMeta = WorkloadMeta()
     spec: WorkloadSpec = WorkloadSpec()
     status: WorkloadStatus = WorkloadStatus()
 

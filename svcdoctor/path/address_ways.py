@@ -16,6 +16,7 @@ from svcdoctor.model.trace import (
 from svcdoctor.path import hops as h
 from svcdoctor.path.balancer import balanced_path
 from svcdoctor.path.deliver import Packet, deliver
+from svcdoctor.path.policed import policed
 from svcdoctor.path.tracing import ANY_POD, OUTSIDE, Tracing, basis_of
 
 NO_LISTENER = (
@@ -36,7 +37,7 @@ def address_path(t: Tracing, ip: str, port: int, protocol: str) -> Path:
     client, source = t.source(default, family, t.request.node if default is ANY_POD else None)
     enter = t.request.node or (node if kind is EntryKind.NODE_PORT else None)
     packet = Packet(source, ip, port, protocol, enter)
-    delivery = t.ruled(packet, deliver(t.world, packet), t.stand_in)
+    delivery = policed(t.view, packet, t.ruled(packet, deliver(t.world, packet), t.stand_in))
     entry = Entry(kind, node or delivery.node, ip, port, protocol)
     frontend = delivery.frontend
     if frontend is not None and delivery.choice is not None:
@@ -51,6 +52,7 @@ def address_path(t: Tracing, ip: str, port: int, protocol: str) -> Path:
             detail = NO_LISTENER.format(port=port)
         title = "cluster IP" if kind is EntryKind.CLUSTER_IP else f"{kind} {port}"
         steps.append(Hop(HopKind(kind.value), title, ip, port, status, detail))
+    steps += delivery.policies
     if any(o.backend for o in delivery.outcomes):
         steps += h.backend_hops(delivery.outcomes)
     service = frontend.service if frontend else None

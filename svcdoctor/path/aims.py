@@ -13,7 +13,7 @@ from svcdoctor.model.observed import Aim, ProbeKind
 from svcdoctor.model.pod import Pod
 from svcdoctor.model.service import ServicePort
 from svcdoctor.model.snapshot import Snapshot, canonical_or_none
-from svcdoctor.model.trace import Client, ClientKind, EntryKind, Path, Trace
+from svcdoctor.model.trace import ROUTED, Client, ClientKind, EntryKind, Path, Trace
 
 HEALTH_PATH = "/healthz"  # of a healthCheckNodePort
 ENDPOINTS = 300  # that are tried by themselves at most
@@ -72,7 +72,7 @@ def aims_of(traced: Trace, snapshot: Snapshot, client: Client, payload_size: int
         speech = speech_of(path, traced, snapshot)
         entry = path.entry
         address = canonical_or_none(entry.address or "")
-        tried = entry.kind is not EntryKind.INGRESS and entry.protocol != "SCTP"
+        tried = entry.kind not in ROUTED and entry.protocol != "SCTP"
         if tried and address is not None and entry.port and fits(path, client):
             entries[_aim(address, entry.port, entry.protocol, speech)] = speech.declared
         for outcome in path.outcomes:

@@ -29,6 +29,7 @@ Number: TypeAlias = "tuple[int, int]"  # an endpoint's address and port
 
 # Where kube-proxy's rules for Services begin: iptables' and nftables' chain.
 SENDING = frozenset({Op.DNAT, Op.CHOOSE})
+HIDING = frozenset({Op.MASQUERADE, Op.SNAT})
 ENTRY_CHAINS = (("nat", "KUBE-SERVICES"), ("ip kube-proxy", "services"), ("ip6 kube-proxy", "services"))
 
 
@@ -97,7 +98,7 @@ class _Differ:
         endpoints: list[str] | None = None,
     ) -> Difference:
         rules = outcomes[0].rules if outcomes else ()
-        while endpoints and rules and not SENDING.intersection(op for op, _ in rules[-1].actions):
+        while endpoints and rules and not _sends(rules[-1]):
             rules = rules[:-1]  # what comes after the choice of the endpoint does not decide it
         texts = tuple(map(str, rules))
         return Difference(code, self.place, (self.client,), problem, texts, tuple(endpoints or ()))
@@ -248,6 +249,7 @@ class Auditor:
                 problem = f"{self.name} does not send to {_listed(texts)}"
                 yield differ("RUL003", problem, list(reached.endpoints.values()), texts)
             yield from self._of_masquerading(client, expected, reached, differ)
+            yield from self._of_affinity(place, reached, differ)
         elif (
             reached.untouched
             and not reached.endpoints
@@ -392,6 +394,37 @@ class Auditor:
         else:
             code = "RUL022" if client == "pod" else "RUL021"
             yield differ(code, f"{self.name} masquerades what should keep its source address", wrong)
+
+    def _of_affinity(self, place: Place, reached: _Reached, differ: _Differ) -> Iterator[Difference]:
+        """Whether the rules remember a client's endpoint, as the Service's sessionAffinity has it."""
+        asked = place.frontend.service.spec.session_affinity == "ClientIP"
+        for number, outcome in list(reached.endpoints.items())[:1]:
+            if _remembers(outcome) is (not asked):
+                family = outcome.packet.family
+                problem = (
+                    f"{self.name} chooses anew for every connection, the Service asks for sessionAffinity ClientIP"
+                    if asked
+                    else f"{self.name} sends a client to the endpoint that it got before, without sessionAffinity"
+                )
+                yield differ("RUL016", problem, [outcome], _texts(family, [number]))
+
+
+def _sends(rule: Rule) -> bool:
+    """Whether the rule chooses where the packet goes, and not which source address it shows."""
+    ops = {op for op, _ in rule.actions}
+    return bool(SENDING & ops) and not HIDING & ops
+
+
+def _remembers(outcome: Outcome) -> bool | None:
+    """Whether kube-proxy's rules kept which endpoint this packet's client got; ``None`` for other rules."""
+    for rule in reversed(outcome.rules):
+        if _sends(rule):
+            chain = rule.chain
+            if chain.table.endswith(" kube-proxy"):
+                kept = (r for r in outcome.rules if r.chain is chain and chain.name.startswith("endpoint-"))
+                return any("@affinity-" in r.text for r in kept)
+            return "-m recent" in rule.text if _of_kube_proxy(rule) else None
+    return None
 
 
 def _clients(found: Difference | Unanswered) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from svcdoctor.path import hops as h
 from svcdoctor.path.byrules import merged
 from svcdoctor.path.clients import node_address
 from svcdoctor.path.deliver import Packet, Source, failed, in_source_ranges, to_frontend
+from svcdoctor.path.policed import policed
 from svcdoctor.path.tracing import OUTSIDE, Tracing
 from svcdoctor.path.world import Frontend
 
@@ -28,6 +29,8 @@ SPREAD = 32  # nodes over which a balancer's requests are followed by their rule
 
 def load_balancer_paths(t: Tracing, service: Service, port: ServicePort) -> list[Path]:
     points = service.ingress_points
+    if not points and t.snapshot.would_be and not t.request.via:
+        return []  # the address that it will have is in no manifest
     if not points:
         client, _ = t.source(OUTSIDE, 4, None)
         reason = "the load balancer has no address yet (EXTERNAL-IP <pending>)"
@@ -65,19 +68,21 @@ def balanced_path(t: Tracing, frontend: Frontend, address: str, family: int) -> 
     elif t.request.node is None and t.world.hosts.names:
         healthy = list(t.world.hosts.names[:SPREAD])
     if healthy:
-        deliveries = [
-            t.ruled(_towards(t, packet, frontend, node), to_frontend(t.world, packet, direct, node))
-            for node in healthy
-        ]
+        deliveries = []
+        for node in healthy:
+            sent = _towards(t, packet, frontend, node)
+            delivery = t.ruled(sent, to_frontend(t.world, packet, direct, node))
+            deliveries.append(policed(t.view, sent, delivery))
         outcomes = tuple(
             replace(o, probability=o.probability / len(deliveries)) for d in deliveries for o in d.outcomes
         )
         ends = tuple(e for d in deliveries for e in d.ends) if all(d.ends for d in deliveries) else ()
         if ends:
             outcomes, ends = merged(outcomes, ends)
-        delivery = replace(deliveries[0], outcomes=outcomes, ends=ends)
+        policies = tuple(dict.fromkeys(h for d in deliveries for h in d.policies))
+        delivery = replace(deliveries[0], outcomes=outcomes, ends=ends, policies=policies)
     else:
-        delivery = to_frontend(t.world, packet, direct, None)
+        delivery = policed(t.view, packet, to_frontend(t.world, packet, direct, None))
     entry = Entry(EntryKind.LOAD_BALANCER, t.request.node, address, port.port, port.protocol)
     path = t.assemble(client, entry, direct, delivery)
     if detail:

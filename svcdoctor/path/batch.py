@@ -19,6 +19,7 @@ from svcdoctor.path.byrules import by_rules, placed
 from svcdoctor.path.clients import parse_client, source_of
 from svcdoctor.path.deliver import Packet, Source, deliver
 from svcdoctor.path.jsonform import outcome_json
+from svcdoctor.path.policed import policed
 from svcdoctor.path.view import View
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
@@ -65,6 +66,7 @@ def answers(snapshot: Snapshot, lines: Iterable[bytes], namespace: str = "defaul
             delivery = deliver(world, packet)
             if world.hosts.names:
                 delivery = by_rules(world, placed(world, packet, delivery), delivery) or delivery
+            delivery = policed(view, packet, delivery)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, SvcdoctorError) as e:
             yield encode({"id": identity, "error": f"line {number}: {e}"}) + b"\n"
             continue

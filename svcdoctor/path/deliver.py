@@ -18,7 +18,17 @@ from svcdoctor.model.facts import Kind
 from svcdoctor.model.pod import ContainerPort, Pod
 from svcdoctor.model.service import Service
 from svcdoctor.model.snapshot import in_networks
-from svcdoctor.model.trace import Backend, ClientKind, EntryKind, Outcome, Result, SourceSeen, Status, Value
+from svcdoctor.model.trace import (
+    Backend,
+    ClientKind,
+    EntryKind,
+    Hop,
+    Outcome,
+    Result,
+    SourceSeen,
+    Status,
+    Value,
+)
 from svcdoctor.path.backends import endpoint_outcome, pod_outcome
 from svcdoctor.path.endpoints import Choice, Endpoint
 from svcdoctor.path.ends import End
@@ -53,7 +63,8 @@ class Packet(Value, frozen=True):
 class Delivery(Value, frozen=True):
     """What becomes of a packet. ``node`` is where the decision fell, ``choice`` what it chose from.
 
-    ``ends`` are the outcomes' ends by the nodes' real rules, where those were collected.
+    ``ends`` are the outcomes' ends by the nodes' real rules, where those were collected; ``policies`` the
+    NetworkPolicies that pods on the way are isolated by.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -62,6 +73,7 @@ class Delivery(Value, frozen=True):
     choice: Choice | None = None
     masquerade: SourceSeen = SourceSeen.CLIENT
     ends: tuple[End, ...] = ()
+    policies: tuple[Hop, ...] = ()
 
 
 def failed(result: Result, reason: str, code: str | None = None, status: Status | None = None) -> Outcome:

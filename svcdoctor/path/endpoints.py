@@ -99,6 +99,11 @@ def port_of(ports: Iterable[EndpointPort], port: ServicePort) -> int | None:
     return None
 
 
+def ports_meant(service: Service, port: str) -> tuple[ServicePort, ...]:
+    """The Service's ports, or the one of this name or number."""
+    return tuple(p for p in service.ports if not port or port in (p.name, str(p.port)))
+
+
 def _endpoint(e: SliceEndpoint, ip: str, port: int) -> Endpoint:
     ref = e.target_ref
     hints = e.hints

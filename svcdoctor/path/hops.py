@@ -153,6 +153,13 @@ def backend_hops(outcomes: tuple[Outcome, ...]) -> tuple[Hop, ...]:
     return tuple(hops)
 
 
+def with_ends(steps: list[Hop], outcomes: tuple[Outcome, ...]) -> list[Hop]:
+    """The steps with the hops of the backends, the last ones, made anew for outcomes that changed; rules stay."""
+    ends = backend_hops(outcomes)
+    before = len(steps) - len(ends)
+    return [*steps[:before], *(replace(e, rules=s.rules) for e, s in zip(ends, steps[before:], strict=True))]
+
+
 def _endpoint_hop(outcomes: list[Outcome]) -> Hop:
     n = len(outcomes)
     shares = {percent(o.probability) for o in outcomes}

@@ -10,11 +10,15 @@ from svcdoctor.model.service import Service, ServicePort
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One host and path of an Ingress, and its backend. ``path`` is ``None`` for the default backend."""
+    """One host and path of an Ingress, and its backend. ``path`` is ``None`` for the default backend.
+
+    ``field`` is where in the Ingress the backend is written: ``spec.rules[0].http.paths[1].backend``.
+    """
 
     host: str
     path: IngressPath | None
     backend: IngressBackend
+    field: str = ""
 
     @property
     def title(self) -> str:
@@ -26,12 +30,13 @@ class Route:
 def routes(ingress: Ingress) -> tuple[Route, ...]:
     """Every rule's paths in order, then the default backend."""
     found = [
-        Route(rule.host, path, path.backend)
-        for rule in ingress.spec.rules or ()
-        for path in (rule.http.paths if rule.http else None) or ()
+        Route(rule.host, path, path.backend, f"spec.rules[{i}].http.paths[{j}].backend")
+        for i, rule in enumerate(ingress.spec.rules or ())
+        for j, path in enumerate((rule.http.paths if rule.http else None) or ())
     ]
     if ingress.default_backend is not None:
-        found.append(Route("", None, ingress.default_backend))
+        field = "spec.defaultBackend" if ingress.spec.default_backend is not None else "spec.backend"
+        found.append(Route("", None, ingress.default_backend, field))
     return tuple(found)
 
 
@@ -48,7 +53,12 @@ def path_matches(rule: IngressPath, path: str) -> bool:
     """Exact is equality; Prefix compares element by element; ImplementationSpecific is taken as Prefix."""
     if rule.path_type == "Exact":
         return path == rule.path
-    prefix = (rule.path or "/").rstrip("/")
+    return prefix_matches(rule.path, path)
+
+
+def prefix_matches(prefix: str, path: str) -> bool:
+    """Whether a path begins with the prefix, element by element; a trailing slash makes no difference."""
+    prefix = prefix.rstrip("/")
     return not prefix or path.rstrip("/") == prefix or path.startswith(prefix + "/")
 
 
@@ -71,8 +81,14 @@ def _precedence(route: Route) -> tuple[int, int, bool]:
 
 
 def backend_port(service: Service, port: IngressServicePort) -> ServicePort | None:
-    """The Service port that an Ingress backend names by number or name."""
+    """The Service port that an Ingress backend names by number or name; HTTP needs TCP."""
     for p in service.ports:
-        if (port.name and p.name == port.name) or (port.number and p.port == port.number):
+        named = (port.name and p.name == port.name) or (port.number and p.port == port.number)
+        if named and p.protocol == "TCP":
             return p
     return None
+
+
+def any_port(service: Service, port: IngressServicePort) -> bool:
+    """Whether the Service takes the number as it is: an ExternalName, whose own ports do nothing."""
+    return service.type == "ExternalName" and bool(port.number)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
-from svcdoctor.model.facts import Kind, Scope
+from svcdoctor.model.facts import Kind, Scope, selector_scope
+from svcdoctor.model.ingress import Ingress, IngressClass
+from svcdoctor.model.pod import Pod
 from svcdoctor.model.service import Service, ServicePort
 from svcdoctor.model.trace import (
+    Backend,
     Entry,
     EntryKind,
     Hop,
@@ -18,11 +19,10 @@ from svcdoctor.model.trace import (
     Status,
 )
 from svcdoctor.path import hops as h
-from svcdoctor.path.backends import endpoint_outcome
 from svcdoctor.path.clients import node_address
 from svcdoctor.path.deliver import failed
-from svcdoctor.path.ingress import Route, backend_port, route_for, routes
-from svcdoctor.path.named_ways import external_name_path
+from svcdoctor.path.ingress import Route, any_port, backend_port, route_for, routes
+from svcdoctor.path.proxied import proxied_outcomes
 from svcdoctor.path.tracing import OUTSIDE, Tracing
 
 
@@ -31,6 +31,13 @@ def ingress_paths(t: Tracing, namespace: str, name: str, host: str | None, path:
     ingress = t.snapshot.ingress(namespace, name)
     if ingress is None:
         return []
+    reason = _unanswered(t, ingress)
+    if reason:
+        client, _ = t.source(OUTSIDE, 4, None)
+        outcome = failed(Result.REFUSED, reason, "EXT008")
+        hop = Hop(HopKind.INGRESS, f"Ingress {namespace}/{name}", None, None, Status.FAIL, reason)
+        entry = Entry(EntryKind.INGRESS, None, None, 80, "TCP")
+        return [t.path(client, entry, None, None, [h.client_hop(client), hop], (outcome,))]
     if path is not None or host is not None:
         route = route_for(ingress, host, path or "/")
         if route is None:
@@ -47,6 +54,7 @@ def ingress_paths(t: Tracing, namespace: str, name: str, host: str | None, path:
     for route in chosen:
         backend = route.backend.target
         if backend is None:
+            found.append(_elsewhere(t, name, namespace, route))
             continue
         scope = Scope(namespace, name=backend.name)
         complete = t.view.complete(Kind.SERVICE, scope)
@@ -54,11 +62,33 @@ def ingress_paths(t: Tracing, namespace: str, name: str, host: str | None, path:
         port = backend_port(service, backend.port) if service else None
         if service is not None:
             t.ask_for(service)
-        if service is None or port is None:
+        if service is None or (port is None and not any_port(service, backend.port)):
             found.append(_dangling(t, name, namespace, route, service, complete))
         else:
             found.append(routed_path(t, name, namespace, route, service, port))
     return found
+
+
+def _unanswered(t: Tracing, ingress: Ingress) -> str:
+    """Why no controller takes the Ingress, where that is certain: its class does not exist, and nobody has."""
+    name = ingress.spec.ingress_class_name
+    if not name or t.snapshot.would_be or ingress.status.load_balancer.ingress:
+        return ""
+    if not t.view.complete(Kind.INGRESS_CLASS) or t.snapshot.find(Kind.INGRESS_CLASS, "", name, IngressClass):
+        return ""
+    return f"no controller takes IngressClass {name}, which does not exist"
+
+
+def _elsewhere(t: Tracing, name: str, namespace: str, route: Route) -> Path:
+    """The path to a backend that is no Service: only the controller knows what answers there."""
+    client, _ = t.source(OUTSIDE, 4, None)
+    resource = route.backend.resource
+    what = f"{resource.kind} {namespace}/{resource.name}" if resource else "no backend"
+    reason = f"the backend is {what}: only the controller knows what answers there"
+    outcome = Outcome(Result.UNKNOWN, 1.0, Backend(host=what), SourceSeen.UNKNOWN, reason, None, Status.OK)
+    steps = [h.client_hop(client), *_ingress_hops(t, name, namespace, route), *h.backend_hops((outcome,))]
+    entry = Entry(EntryKind.INGRESS, None, route.host or None, 80, "TCP")
+    return t.path(client, entry, None, None, steps, (outcome,))
 
 
 def _dangling(
@@ -81,29 +111,14 @@ def _dangling(
 
 
 def routed_path(
-    t: Tracing, name: str, namespace: str, route: Route, service: Service, port: ServicePort
+    t: Tracing, name: str, namespace: str, route: Route, service: Service, port: ServicePort | None
 ) -> Path:
-    """Through the Ingress: its controller sends to the Service's endpoints."""
+    """Through the Ingress: its controller sends to the Service's endpoints. An ExternalName needs no port."""
     client, _ = t.source(OUTSIDE, 4, None)
-    family = (t.families(service) or (4,))[0]
-    if service.headless:
-        endpoints = tuple(e for e in t.world.endpoints(service, port, family) if e.ready)
-    else:
-        endpoints = t.world.choice(service, port, family, None).cluster
-    outcomes: tuple[Outcome, ...]
-    if service.type == "ExternalName":
-        outcomes = external_name_path(t, service).outcomes
-    elif endpoints:
-        share = 1.0 / len(endpoints)
-        outcomes = tuple(
-            replace(endpoint_outcome(t.world, e, port, share), source_seen=SourceSeen.UNKNOWN)
-            for e in endpoints
-        )
-    else:
-        reason = f"Service {service.namespace}/{service.name} has no ready endpoint (503)"
-        outcomes = (failed(Result.REFUSED, reason),)
+    outcomes = proxied_outcomes(t, service, port, lambda: _controller_pods(t, namespace, name))
     steps = [h.client_hop(client), *_ingress_hops(t, name, namespace, route)]
-    steps.append(h.service_hop(service, port))
+    if port is not None:
+        steps.append(h.service_hop(service, port))
     steps += h.backend_hops(outcomes)
     ingress = t.snapshot.ingress(namespace, name)
     points = (ingress.status.load_balancer.ingress or ()) if ingress else ()
@@ -128,7 +143,17 @@ def _ingress_hops(t: Tracing, name: str, namespace: str, route: Route) -> list[H
 
 def _controller(t: Tracing, class_name: str) -> Service | None:
     """The Service of an ingress-nginx controller of the class, where it is among what is held."""
-    return next((s for s in t.snapshot.services if _controls(s, class_name)), None)
+    return next((s for s in t.world.controllers if _controls(s, class_name)), None)
+
+
+def _controller_pods(t: Tracing, namespace: str, name: str) -> tuple[Pod, ...]:
+    ingress = t.snapshot.ingress(namespace, name)
+    controller = _controller(t, ingress.class_name if ingress else "")
+    selector = controller.spec.selector if controller is not None else None
+    if controller is None or not selector:
+        return ()
+    t.view.complete(Kind.POD, selector_scope(controller.namespace, selector))
+    return tuple(p for p in t.snapshot.select_pods(controller.namespace, selector) if not p.finished)
 
 
 def _controls(service: Service, class_name: str) -> bool:

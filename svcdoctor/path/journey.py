@@ -34,7 +34,8 @@ class Journeys:
         self.snapshot = world.snapshot
 
     def ends(self, packet: Asked) -> tuple[End, ...] | None:
-        """Every end of the packet; ``None`` where the first node is not known or its rules were not collected."""
+        """Every end of the packet; ``None`` where the first node is not known, or its rules were not collected or are
+        not what serves Services there."""
         start = self._start(packet)
         if start is None:
             return None
@@ -56,7 +57,8 @@ class Journeys:
         name = asked.enter if outside else source.node
         if outside and name is None:
             name = self.snapshot.nodes_by_ip.get(asked.ip)
-        node = self.world.hosts.node(name) if name is not None else None
+        host = self.world.hosts.host(name) if name is not None else None
+        node = host.node if host is not None and not host.bypassed else None
         if name is None or node is None:
             return None
         proto = PROTOCOLS[asked.protocol.lower()]

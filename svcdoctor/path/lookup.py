@@ -186,8 +186,9 @@ def dns_blocked(view: View, setting: Setting, protocol: str) -> Blocked | None:
     if not view.complete(Kind.POD, Scope(setting.dns.namespace, selector)):
         return None
     found = None
+    family = 6 if ":" in next(iter(setting.dns_ips), "") else 4
     for pod in setting.dns_pods:
-        found = blocked(view, setting.pod, pod, _target_port(setting, protocol), protocol)
+        found = blocked(view, setting.pod, pod, _target_port(setting, protocol), protocol, family)
         if found is None:
             return None
     return found

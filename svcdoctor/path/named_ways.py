@@ -20,9 +20,10 @@ from svcdoctor.model.trace import (
 )
 from svcdoctor.path import hops as h
 from svcdoctor.path.backends import endpoint_outcome
-from svcdoctor.path.deliver import failed
+from svcdoctor.path.deliver import Delivery, Packet, failed
 from svcdoctor.path.endpoints import Endpoint
 from svcdoctor.path.names import full_name
+from svcdoctor.path.policed import policed
 from svcdoctor.path.tracing import ANY_POD, Tracing
 
 
@@ -32,7 +33,7 @@ def headless_paths(t: Tracing, service: Service, port: ServicePort) -> list[Path
         return []
     found = []
     for family in t.families(service):
-        client, _ = t.source(ANY_POD, family, None)
+        client, source = t.source(ANY_POD, family, None)
         endpoints = [e for e in t.world.endpoints(service, port, family) if e.ready]
         name = full_name(service)
         if t.record is not None:
@@ -46,10 +47,12 @@ def headless_paths(t: Tracing, service: Service, port: ServicePort) -> list[Path
             outcomes = (failed(Result.REFUSED, reason, "DNS011" if t.record else None),)
         client_ns = client.name.partition("/")[0] if client.name else service.namespace
         dns = replace(h.dns_hop(service, None, client_ns), title=name)
-        steps = [h.client_hop(client), dns, h.service_hop(service, port)]
-        steps += h.backend_hops(outcomes)
+        packet = Packet(source, "::" if family == 6 else "0.0.0.0", port.port, port.protocol)
+        delivery = policed(t.view, packet, Delivery(outcomes))
+        steps = [h.client_hop(client), dns, h.service_hop(service, port), *delivery.policies]
+        steps += h.backend_hops(delivery.outcomes)
         entry = Entry(EntryKind.DNS, None, name, port.port, port.protocol)
-        found.append(t.path(client, entry, service, port, steps, outcomes))
+        found.append(t.path(client, entry, service, port, steps, delivery.outcomes))
     return found
 
 

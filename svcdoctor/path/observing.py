@@ -20,6 +20,7 @@ from svcdoctor.model.observed import Met, Observation, Speaks
 from svcdoctor.model.seen import PathSeen
 from svcdoctor.model.snapshot import canonical_or_none
 from svcdoctor.model.trace import (
+    ROUTED,
     Basis,
     ClientKind,
     EntryKind,
@@ -34,9 +35,10 @@ from svcdoctor.model.trace import (
 )
 from svcdoctor.path.agreement import compared, conclusive, failure_words, names_of, seen_of
 from svcdoctor.path.aims import fits, speech_of
-from svcdoctor.path.isolation import isolating
 from svcdoctor.path.observedends import End, observed_end
 from svcdoctor.path.observedhops import with_seen
+from svcdoctor.path.policed import BY_POLICY
+from svcdoctor.path.policies import keeping, policy_subject
 from svcdoctor.path.view import View
 
 LARGE_LOST = "NOD007"
@@ -87,7 +89,7 @@ class _Judge:
         address = canonical_or_none(path.entry.address or "")
         if address is None or not path.entry.port or not fits(path, self.evidence.client):
             return None
-        if path.entry.kind is EntryKind.INGRESS or self._entries[_entry_of(path)] > 1:
+        if path.entry.kind in ROUTED or self._entries[_entry_of(path)] > 1:
             return None  # or nobody can tell by which of the ways that share the address it went
         found = self.evidence.at(address, path.entry.port, path.entry.protocol, large=large)
         return found if found is not None and found.sent > found.met.get(Met.ERROR, 0) else None
@@ -147,9 +149,9 @@ class _Judge:
         pod = outcome.backend.pod if outcome.backend is not None else None
         if pod and result is Result.DROPPED and end.silent:
             port = outcome.backend.port if outcome.backend is not None else None
-            policies = isolating(self.view, pod, port or 0, path.entry.protocol, self.evidence.client)
-            if policies:
-                names = ", ".join(policies)
+            policies = keeping(self.view, pod, port or 0, path.entry.protocol, self.evidence.client)
+            if policies and outcome.code not in BY_POLICY:
+                names = ", ".join(map(policy_subject, policies))
                 reason = f"{what}; the application answers inside pod {pod.rpartition('/')[2]}, isolated by {names}"
                 return replace(outcome, result=result, status=Status.FAIL, code=ISOLATED, reason=reason)
         if not self._routed(path, observation):
@@ -159,7 +161,10 @@ class _Judge:
             reason = f"{what}, while the pod's own address answers from the same place"
         else:
             reason = f"{what}, against what the {path.basis} say"
-        code = outcome.code if outcome.status is Status.FAIL else None
+        foreseen = outcome.code in BY_POLICY and result is Result.DROPPED
+        if foreseen:
+            reason = f"{reason}; {outcome.reason}"
+        code = outcome.code if foreseen or outcome.status is Status.FAIL else None
         return replace(outcome, result=result, status=Status.FAIL, code=code, reason=reason)
 
     def _routed(self, path: Path, observation: Observation) -> bool:
@@ -235,7 +240,7 @@ def _arrives(outcome: Outcome, observation: Observation) -> Outcome:
     reason = outcome.reason
     if outcome.result is not Result.DELIVERED or outcome.status is not Status.OK:
         reason = f"observed: {observation.answered} of {observation.sent} requests answered"
-    if outcome.result is Result.DELIVERED and outcome.status is Status.WARN:
+    if outcome.result is Result.DELIVERED and outcome.status is Status.WARN and outcome.code not in BY_POLICY:
         return outcome  # a doubt that one answer does not remove
     arrives = replace(outcome, result=Result.DELIVERED, status=Status.OK, code=None, reason=reason)
     if observation.answered or observation.speaks is not None:

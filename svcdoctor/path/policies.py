@@ -1,128 +1,127 @@
-"""Whether NetworkPolicies let one pod reach another on a port, as the API defines it.
+"""NetworkPolicies against objects: who the ends of a connection are to a policy, and what keeps one from the other.
 
-A pod is isolated in a direction once any policy of its namespace selects it for that direction; then only what some
-rule of those policies allows passes. Both directions must allow a connection; answers to it pass by themselves.
+What may live here: making ``Party`` values of pods, nodes and clients, and questions about two of them. What a policy
+means is in ``dataplane.policy``, what it makes of an outcome in ``policed``.
 
 Specification: https://kubernetes.io/docs/concepts/services-networking/network-policies/
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from svcdoctor.cluster.selectors import matches_labels
+from svcdoctor.dataplane.policy import (
+    Answer,
+    Direction,
+    Party,
+    PartyKind,
+    Ruling,
+    ruling,
+)
 from svcdoctor.model.facts import Kind, Scope
 from svcdoctor.model.pod import Pod
-from svcdoctor.model.policy import LabelSelector, NetworkPolicy, PolicyPeer, PolicyPort
-from svcdoctor.model.snapshot import in_networks
+from svcdoctor.model.policy import NetworkPolicy
+from svcdoctor.model.snapshot import canonical_or_none
+from svcdoctor.model.trace import Client, ClientKind
 from svcdoctor.path.view import View
+
+NAME_LABEL = "kubernetes.io/metadata.name"  # which the API server sets on every namespace
 
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
     """The policies that isolate a pod in a direction, none of which allows the port."""
 
-    direction: str  # egress or ingress
+    direction: Direction
     pod: Pod
     policies: tuple[NetworkPolicy, ...]
 
 
-def blocked(view: View, source: Pod, destination: Pod, port: int, protocol: str) -> Blocked | None:
-    """What keeps ``source`` from the other pod's port, ``None`` where nothing does or it is not known.
-
-    Pods on their node's network are left out: policies do not hold for them alike everywhere.
-    """
-    if source.spec.host_network:
-        return None
-    if not view.complete(Kind.NETWORK_POLICY, Scope(source.namespace)):
-        return None
-    for direction, pod, peer in (("egress", source, destination), ("ingress", destination, source)):
-        if pod.spec.host_network or not view.complete(Kind.NETWORK_POLICY, Scope(pod.namespace)):
-            continue
-        policies = tuple(_isolating(view, pod, direction))
-        if policies and not any(
-            _allows(view, p, direction, peer, destination, port, protocol) for p in policies
-        ):
-            return Blocked(direction, pod, policies)
-    return None
-
-
-def _isolating(view: View, pod: Pod, direction: str) -> Iterator[NetworkPolicy]:
-    policies: tuple[NetworkPolicy, ...] = view.snapshot.of(Kind.NETWORK_POLICY)
-    for policy in policies:
-        if policy.namespace == pod.namespace and selects(policy.spec.pod_selector, pod.labels):
-            types = policy.spec.policy_types
-            if types is None:
-                types = ("Ingress", "Egress") if policy.spec.egress is not None else ("Ingress",)
-            if direction.capitalize() in types:
-                yield policy
-
-
-def _allows(
-    view: View, policy: NetworkPolicy, direction: str, peer: Pod, destination: Pod, port: int, protocol: str
-) -> bool:
-    if direction == "egress":
-        rules: Iterable[tuple[tuple[PolicyPeer, ...] | None, tuple[PolicyPort, ...] | None]] = [
-            (r.to, r.ports) for r in policy.spec.egress or ()
-        ]
-    else:
-        rules = [(r.from_, r.ports) for r in policy.spec.ingress or ()]
-    return any(
-        (not peers or any(_is_peer(view, policy, p, peer) for p in peers))
-        and (not ports or any(_is_port(p, destination, port, protocol) for p in ports))
-        for peers, ports in rules
+def pod_party(view: View, pod: Pod, family: int, address: str | None = None) -> Party:
+    """A pod by its address of the family, or the given one. On its node's network it is a node to policies."""
+    address = address or next(
+        (c for i in pod.ips if (":" in i) == (family == 6) and (c := canonical_or_none(i)) is not None), None
+    )
+    node = pod.spec.node_name or None
+    if pod.spec.host_network:
+        return Party(PartyKind.NODE, address, family, node=node)
+    ports = ((p.name, p.container_port, p.protocol) for c in pod.serving_containers for p in c.ports or ())
+    return Party(
+        PartyKind.POD,
+        address,
+        family,
+        f"{pod.namespace}/{pod.name}",
+        pod.labels,
+        _namespace_labels(view, pod.namespace),
+        node,
+        tuple(p for p in ports if p[0]),
     )
 
 
-def _is_peer(view: View, policy: NetworkPolicy, peer: PolicyPeer, pod: Pod) -> bool:
-    if peer.ip_block is not None:
-        block = peer.ip_block
-        return any(
-            in_networks(ip, (block.cidr,)) and not in_networks(ip, block.except_ or ()) for ip in pod.ips
-        )
-    if peer.namespace_selector is None:
-        if pod.namespace != policy.namespace:
-            return False
-    elif not _in_namespace(view, peer.namespace_selector, pod.namespace):
-        return False
-    return peer.pod_selector is None or selects(peer.pod_selector, pod.labels)
-
-
-def _in_namespace(view: View, selector: LabelSelector, name: str) -> bool:
-    if not (selector.match_labels or selector.match_expressions):
-        return True
-    if not view.complete(Kind.NAMESPACE, Scope(name=name)):
-        return True  # not known: what may be allowed is not called blocked
+def _namespace_labels(view: View, name: str) -> dict[str, str] | None:
+    """The namespace's labels; ``None`` where they are not held, which matters only if a policy asks for them."""
+    if not view.world.policies_choose_namespaces:
+        return None
     namespace = view.snapshot.namespace(name)
-    # The API server sets this label on every namespace.
-    labels = {"kubernetes.io/metadata.name": name, **(namespace.labels if namespace is not None else {})}
-    return selects(selector, labels)
+    if namespace is None and not view.complete(Kind.NAMESPACE, Scope(name=name)):
+        return None
+    return {NAME_LABEL: name, **(namespace.labels if namespace is not None else {})}
 
 
-def _is_port(wanted: PolicyPort, pod: Pod, port: int, protocol: str) -> bool:
-    if (wanted.protocol or "TCP") != protocol:
-        return False
-    if wanted.port is None:
-        return True
-    if isinstance(wanted.port, int):
-        return wanted.port <= port <= (wanted.end_port or wanted.port)
-    ports = [p for c in pod.serving_containers for p in c.ports or ()]
-    return any(p.name == wanted.port and p.container_port == port and p.protocol == protocol for p in ports)
+def ruled(view: View, direction: Direction, pod: Party, other: Party, port: int, protocol: str) -> Ruling:
+    """What the policies of the pod's namespace say; call it only where they are all known."""
+    return ruling(view.world.isolating(direction, pod), direction, pod, other, port, protocol)
 
 
-def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
-    """Whether the labels fit; an empty selector fits all."""
-    if not matches_labels(selector.match_labels or {}, labels):
-        return False
-    for requirement in selector.match_expressions or ():
-        key, values = requirement.key, requirement.values or ()
-        fits = {
-            "In": labels.get(key) in values,
-            "NotIn": labels.get(key) not in values,
-            "Exists": key in labels,
-            "DoesNotExist": key not in labels,
-        }
-        if not fits.get(requirement.operator, False):
-            return False
-    return True
+def known_in(view: View, namespace: str) -> bool:
+    """Whether every policy of the namespace is held; one that is not might allow what the others do not."""
+    return view.complete(Kind.NETWORK_POLICY, Scope(namespace))
+
+
+def blocked(
+    view: View, source: Pod, destination: Pod, port: int, protocol: str, family: int = 4
+) -> Blocked | None:
+    """What keeps ``source`` from the other pod's port, ``None`` where nothing does or it is not known."""
+    if not known_in(view, source.namespace):
+        return None
+    client, server = pod_party(view, source, family), pod_party(view, destination, family)
+    for direction, pod, party, other in (
+        (Direction.EGRESS, source, client, server),
+        (Direction.INGRESS, destination, server, client),
+    ):
+        if party.kind is PartyKind.POD and known_in(view, pod.namespace):
+            found = ruled(view, direction, party, other, port, protocol)
+            if found.answer is Answer.DENIED:
+                return Blocked(direction, pod, found.policies)
+    return None
+
+
+def keeping(view: View, pod: str, port: int, protocol: str, client: Client) -> tuple[NetworkPolicy, ...]:
+    """The policies that may keep a client from a pod's (``namespace/name``) port, where that explains a silence.
+
+    Whose address the pod sees is not known before it is seen: other clients than pods are kept out by what does not
+    allow any client at all.
+    """
+    namespace, _, name = pod.partition("/")
+    destination = view.snapshot.pod(namespace, name)
+    if destination is None or destination.spec.host_network or not known_in(view, namespace):
+        return ()
+    if client.kind is ClientKind.POD and client.name is not None:
+        source = view.snapshot.pod(*client.name.split("/", 1))
+        found = blocked(view, source, destination, port, protocol) if source is not None else None
+        return found.policies if found is not None else ()
+    server = pod_party(view, destination, 4)
+    anybody = Party(PartyKind.OUTSIDE)
+    answer = ruled(view, Direction.INGRESS, server, anybody, port, protocol)
+    return () if answer.answer is Answer.ALLOWED else answer.policies
+
+
+def policy_names(policies: tuple[NetworkPolicy, ...]) -> str:
+    """``NetworkPolicy shop/a, shop/b``; the first three, and how many more."""
+    names = [f"{p.namespace}/{p.name}" for p in policies]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"NetworkPolicy {', '.join(names[:3])}{more}"
+
+
+def policy_subject(policy: NetworkPolicy) -> str:
+    return f"NetworkPolicy/{policy.namespace}/{policy.name}"

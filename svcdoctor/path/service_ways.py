@@ -165,11 +165,28 @@ def _entry_nodes(t: Tracing, service: Service, port: ServicePort, family: int) -
             raise SvcdoctorError(f"--node {wanted}: no such node (there are {', '.join(names[:8])})")
         return [wanted]
     if names:
-        return [*names]
+        return _different(t, service, port, family) if t.request.brief else [*names]
     if service.external_local:
         endpoints = t.world.endpoints(service, port, family)
         return _nodes_with_endpoints(t, endpoints)
     return [None]
+
+
+def _different(t: Tracing, service: Service, port: ServicePort, family: int) -> list[str | None]:
+    """The nodes that a nodePort behaves differently on: where all send to the same endpoints, one Ready one and
+    all others."""
+    names = t.snapshot.node_names
+    endpoints = t.world.endpoints(service, port, family)
+    special = (
+        service.external_local
+        or t.world.hosts.names
+        or (port.protocol, port.node_port) in t.world.host_ports
+        or any(e.zones or e.nodes for e in endpoints)
+    )
+    if special:
+        return [*names]
+    ready = [n for n in names if (node := t.snapshot.node(n)) is not None and node.ready]
+    return [*ready[:1], *(n for n in names if n not in frozenset(ready))]
 
 
 def _nodes_with_endpoints(t: Tracing, endpoints: tuple[Endpoint, ...]) -> list[str | None]:

@@ -18,6 +18,8 @@ ALIASES = {
     for kind, aliases in {
         "Service": ("svc", "service", "services"),
         "Ingress": ("ing", "ingress", "ingresses"),
+        "HTTPRoute": ("httproute", "httproutes"),
+        "GRPCRoute": ("grpcroute", "grpcroutes"),
         "Pod": ("po", "pod", "pods"),
         "Deployment": ("deploy", "deployment", "deployments"),
         "ReplicaSet": ("rs", "replicaset", "replicasets"),
@@ -28,6 +30,8 @@ ALIASES = {
     }.items()
     for alias in aliases
 }
+
+ROUTERS = frozenset({"Ingress", "HTTPRoute", "GRPCRoute"})  # which choose the Service by the request's path
 
 _NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?$")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -57,14 +61,24 @@ def parse_target(text: str, namespace: str, client: ClientSpec | None = None) ->
     if slash and (("." in host and _NAME.match(host)) or canonical_or_none(host)):
         return AddressTarget(canonical_or_none(host) or host, None, path=f"/{path}")
     if slash:
-        raise SvcdoctorError(f"{text}: unknown type {kind!r}; say svc, ingress, pod, deploy, sts, ds or rs")
+        raise SvcdoctorError(
+            f"{text}: unknown type {kind!r}; say svc, ingress, httproute, pod, deploy, sts, ds or rs"
+        )
     _check_name(text, text)
     return AddressTarget(text, None) if "." in text else ObjectTarget("Service", text, namespace)
 
 
+def parse_service(text: str, namespace: str) -> ObjectTarget:
+    """A Service with or without a port. Raises SvcdoctorError."""
+    named = parse_target(text, namespace)
+    if not isinstance(named, ObjectTarget) or named.kind != "Service":
+        raise SvcdoctorError(f"{text} is no Service; say svc/NAME or svc/NAME:PORT")
+    return named
+
+
 def _object(text: str, kind: str, rest: str, namespace: str) -> ObjectTarget:
     path = None
-    if kind == "Ingress":
+    if kind in ROUTERS:
         rest, slash, tail = rest.partition("/")
         path = f"/{tail}" if slash else None
     name, colon, port = rest.partition(":")
@@ -112,6 +126,6 @@ def _url(text: str) -> AddressTarget:
 def _check_name(name: str, text: str) -> None:
     if not _NAME.match(name):
         raise SvcdoctorError(
-            f"{text!r} is no target; say svc/NAME[:PORT], NAME, ingress/NAME[/path], pod/NAME:PORT, "
-            "deploy/NAME, HOST:PORT or a URL"
+            f"{text!r} is no target; say svc/NAME[:PORT], NAME, ingress/NAME[/path], httproute/NAME[/path], "
+            "pod/NAME:PORT, deploy/NAME, HOST:PORT or a URL"
         )

@@ -11,7 +11,7 @@ What may live here: resolving a target. The ways into each kind of target are in
 from __future__ import annotations
 
 from svcdoctor.cluster.selectors import matches_labels
-from svcdoctor.model.errors import SvcdoctorError
+from svcdoctor.model.errors import NoWay, SvcdoctorError
 from svcdoctor.model.facts import Kind, Scope
 from svcdoctor.model.ingress import Ingress
 from svcdoctor.model.pod import Pod
@@ -21,6 +21,7 @@ from svcdoctor.model.snapshot import canonical_or_none
 from svcdoctor.model.trace import EntryKind, Path, TargetView, Trace, Verdict, combined
 from svcdoctor.model.workload import Workload
 from svcdoctor.path.address_ways import address_path
+from svcdoctor.path.gateway_ways import route_for_host, route_paths
 from svcdoctor.path.ingress import host_matches, route_for
 from svcdoctor.path.ingress_ways import controlled_paths, ingress_paths
 from svcdoctor.path.names import ClusterName, resolve
@@ -50,6 +51,8 @@ def trace(view: View, request: Request, namespace: str) -> Trace:
         found = _service_or_node(t, target)
     elif target.kind == "Ingress":
         found = _ingress(t, target.namespace, target.name, target.host, target.path)
+    elif target.kind in ("HTTPRoute", "GRPCRoute"):
+        found = _route(t, Kind(target.kind), target.namespace, target.name, target.path)
     elif target.kind == "Pod":
         found = _pod(t, target)
     else:
@@ -61,11 +64,7 @@ def trace(view: View, request: Request, namespace: str) -> Trace:
     if view.lacks_required and verdict is not Verdict.BROKEN:
         verdict = Verdict.UNKNOWN
     if not t.world.hosts.names and paths and not t.snapshot.would_be:
-        view.lacks(
-            "nodes/*/rules",
-            "not collected",
-            "a snapshot with nodes/NAME/iptables-save.txt or nft.json shows what the nodes really do",
-        )
+        lack_of_rules(view)
     return Trace(
         verdict,
         view_target,
@@ -74,6 +73,15 @@ def trace(view: View, request: Request, namespace: str) -> Trace:
         notes=tuple(dict.fromkeys([*t.notes, *t.snapshot.warnings[:WARNINGS]])),
         services=tuple(t.services),
         needs=view.needs,
+    )
+
+
+def lack_of_rules(view: View) -> None:
+    """Notes that no node's rules are known."""
+    view.lacks(
+        "nodes/*/rules",
+        "not collected",
+        "a snapshot with nodes/NAME/iptables-save.txt or nft.json shows what the nodes really do",
     )
 
 
@@ -91,7 +99,7 @@ def _service(t: Tracing, namespace: str, name: str, port: str | None) -> Found:
         return TargetView("Service", namespace, name), []
     paths = service_paths(t, service, port)
     if not paths and not t.view.needs:
-        raise SvcdoctorError(_no_way(t, service, port))
+        raise NoWay(_no_way(t, service, port))
     return _view(service), paths
 
 
@@ -137,6 +145,13 @@ def _ingress(t: Tracing, namespace: str, name: str, host: str | None, path: str 
     t.view.complete(Kind.NODE)
     paths = ingress_paths(t, namespace, name, host, path)
     return TargetView("Ingress", namespace, name), paths
+
+
+def _route(t: Tracing, kind: Kind, namespace: str, name: str, path: str | None) -> Found:
+    t.view.complete(kind, Scope(namespace, name=name), required=True)
+    t.view.complete(Kind.SERVICE, Scope(namespace))  # its backends: asked for by name they take a round more
+    t.view.complete(Kind.NODE)
+    return TargetView(str(kind), namespace, name), route_paths(t, kind, namespace, name, path)
 
 
 def _pod(t: Tracing, target: ObjectTarget) -> Found:
@@ -261,7 +276,10 @@ def _address(t: Tracing, target: AddressTarget) -> Found:
         if ingress is not None:
             return _ingress(t, ingress.namespace, ingress.name, target.host, target.path or "/")
     if name is None:
-        if not everything:
+        route = route_for_host(t, target.host)
+        if route is not None:
+            return _route(t, Kind.HTTP_ROUTE, route.namespace, route.name, target.path or "/")
+        if not everything or t.view.needs:
             return TargetView("Service", t.namespace, target.host), []
         raise SvcdoctorError(
             f"{target.host}: no name of this cluster (SERVICE.NAMESPACE, an Ingress host, a node's name)"

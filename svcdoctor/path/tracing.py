@@ -9,6 +9,7 @@ from svcdoctor.model.request import ClientSpec, Request
 from svcdoctor.model.service import Service, ServicePort
 from svcdoctor.model.snapshot import canonical_or_none
 from svcdoctor.model.trace import (
+    ROUTED,
     Basis,
     Client,
     ClientKind,
@@ -25,6 +26,8 @@ from svcdoctor.path import hops as h
 from svcdoctor.path.byrules import by_rules, placed
 from svcdoctor.path.clients import client_of, node_address, source_of
 from svcdoctor.path.deliver import Delivery, Packet, Source, to_frontend
+from svcdoctor.path.mesh import outsider, refused
+from svcdoctor.path.policed import policed
 from svcdoctor.path.view import View
 from svcdoctor.path.world import Frontend
 
@@ -65,6 +68,7 @@ class Tracing:
             self.view.complete(Kind.ENDPOINT_SLICE, Scope(namespace, ((SERVICE_LABEL, name),)))
             self.view.complete(Kind.NODE)
             self.view.complete(Kind.INGRESS, Scope(namespace))
+            self.view.complete(Kind.NETWORK_POLICY, Scope(namespace))
 
     def families(self, service: Service) -> tuple[int, ...]:
         named = service.spec.ip_families or tuple(
@@ -77,6 +81,8 @@ class Tracing:
     def source(self, default: ClientSpec, family: int, node: str | None) -> tuple[Client, Source]:
         spec = self.request.client or default
         source = source_of(self.view, spec, self.namespace, family)
+        if source.pod is not None:
+            self.view.complete(Kind.NETWORK_POLICY, Scope(source.pod[0]))
         if spec.kind is ClientKind.POD and spec.name is None:
             source = replace(source, node=node)
         return client_of(spec, source, self.namespace), source
@@ -111,6 +117,7 @@ class Tracing:
         delivery = to_frontend(self.world, packet, frontend, at)
         if address is not None:
             delivery = self.ruled(packet, delivery, stand_in or self.stand_in)
+        delivery = policed(self.view, packet, delivery)
         entry_node = node if node is not None or not inside else source.node
         known = self.snapshot.node(entry_node) if entry_node and not inside else None
         if known is not None and not known.ready:
@@ -147,6 +154,7 @@ class Tracing:
         steps.append(
             h.policy_hop(service, frontend.kind, delivery, 6 if entry.address and ":" in entry.address else 4)
         )
+        steps += delivery.policies
         steps += h.backend_hops(delivery.outcomes)
         steps = h.with_rules(steps, delivery)
         return self.path(client, entry, service, port, steps, delivery.outcomes, basis_of(delivery))
@@ -161,6 +169,11 @@ class Tracing:
         outcomes: tuple[Outcome, ...],
         basis: Basis = Basis.OBJECTS,
     ) -> Path:
+        told = outcomes
+        if entry.kind not in ROUTED:  # there another proxy is the client
+            told = refused(self.view, outcomes, lambda: outsider(self.view, client))
+        if told is not outcomes:
+            steps, outcomes = h.with_ends(steps, told), told
         verdict = verdict_of(o.status for o in outcomes)
         view = h.port_view(service, port, outcomes) if service is not None and port is not None else None
         return Path(client, entry, view, verdict, basis, tuple(steps), outcomes)
@@ -182,6 +195,7 @@ class Tracing:
         if service.spec.selector:
             view.complete(Kind.POD, selector_scope(ns, service.spec.selector), required=True)
         view.complete(Kind.NODE)
+        view.complete(Kind.NETWORK_POLICY, Scope(ns))
 
 
 def basis_of(delivery: Delivery) -> Basis:

@@ -14,12 +14,20 @@ from functools import cached_property
 from ipaddress import ip_address
 
 from svcdoctor.dataplane.hosts import Hosts
+from svcdoctor.dataplane.policy import Direction, Party, chooses_namespaces, isolating
+from svcdoctor.model.facts import Kind
+from svcdoctor.model.ingress import Ingress
 from svcdoctor.model.nodefacts import NodeFacts, ProxySettings
 from svcdoctor.model.pod import ContainerPort, Pod
+from svcdoctor.model.policy import NetworkPolicy
 from svcdoctor.model.service import Service, ServicePort
 from svcdoctor.model.snapshot import Snapshot, canonical_or_none, in_networks, network
 from svcdoctor.model.trace import EntryKind, Value
+from svcdoctor.path.controllers import controller_pods
 from svcdoctor.path.endpoints import Choice, Endpoint, choose, endpoints_of
+from svcdoctor.path.enforcement import Plugin, plugin_of
+from svcdoctor.path.ingress import Route, routes
+from svcdoctor.path.ranges import Overlap, overlaps
 
 
 class Frontend(Value, frozen=True):
@@ -60,6 +68,48 @@ class World:
         return (
             replace(facts, addresses=tuple(a for t in told if (a := canonical_or_none(t)))) if told else facts
         )
+
+    # --- NetworkPolicies
+
+    @cached_property
+    def policies(self) -> dict[str, tuple[NetworkPolicy, ...]]:
+        """The NetworkPolicies of each namespace that has any."""
+        index: dict[str, list[NetworkPolicy]] = {}
+        held: tuple[NetworkPolicy, ...] = self.snapshot.of(Kind.NETWORK_POLICY)
+        for policy in held:
+            index.setdefault(policy.namespace, []).append(policy)
+        return {namespace: tuple(policies) for namespace, policies in index.items()}
+
+    @cached_property
+    def policies_choose_namespaces(self) -> bool:
+        """Whether any policy goes by labels of namespaces, which then need to be known."""
+        return any(chooses_namespaces(p) for policies in self.policies.values() for p in policies)
+
+    def isolating(self, direction: Direction, pod: Party) -> tuple[NetworkPolicy, ...]:
+        """The policies that isolate a pod, found once for all pods with these labels."""
+        key = (pod.namespace, direction, frozenset(pod.labels.items()))
+        found = self._isolating.get(key)
+        if found is None:
+            held = self.policies.get(pod.namespace, ())
+            found = self._isolating[key] = isolating(held, direction, pod)
+        return found
+
+    @cached_property
+    def _isolating(
+        self,
+    ) -> dict[tuple[str, Direction, frozenset[tuple[str, str]]], tuple[NetworkPolicy, ...]]:
+        return {}
+
+    @cached_property
+    def network_plugin(self) -> Plugin | None:
+        """What enforces the policies, or is known not to, as far as it is seen."""
+        return plugin_of(self.snapshot)
+
+    @cached_property
+    def controllers(self) -> tuple[Service, ...]:
+        """The Services that say of themselves that they lead to a controller."""
+        wanted = ("app.kubernetes.io/component", "controller")
+        return tuple(s for s in self.snapshot.services if wanted in s.labels.items())
 
     # --- frontends
 
@@ -106,6 +156,24 @@ class World:
             if s.type == "LoadBalancer" and s.external_local and s.spec.health_check_node_port
         }
 
+    # --- Ingress
+
+    @cached_property
+    def ingress_claims(self) -> dict[tuple[str, str, str], list[tuple[Ingress, Route]]]:
+        """The Ingresses' routes by host, path and pathType."""
+        index: dict[tuple[str, str, str], list[tuple[Ingress, Route]]] = {}
+        for ingress in self.snapshot.of(Kind.INGRESS):
+            for route in routes(ingress):
+                if route.path is not None:
+                    key = (route.host, route.path.path, route.path.path_type)
+                    index.setdefault(key, []).append((ingress, route))
+        return index
+
+    @cached_property
+    def ingress_controllers(self) -> dict[str, tuple[Pod, ...]]:
+        """The pods that look like each known Ingress controller, by the controller's name."""
+        return controller_pods(self.snapshot.pods)
+
     # --- endpoints
 
     def endpoints(self, service: Service, port: ServicePort, family: int) -> tuple[Endpoint, ...]:
@@ -125,6 +193,11 @@ class World:
         return found
 
     # --- nodes
+
+    @cached_property
+    def overlaps(self) -> tuple[Overlap, ...]:
+        """Where the Services' addresses are also something else's."""
+        return overlaps(self.snapshot, self.hosts)
 
     @cached_property
     def primary_addresses(self) -> dict[str, frozenset[str]]:

@@ -23,7 +23,7 @@ from svcdoctor.model.facts import MissingFact
 from svcdoctor.model.observed import Aim, Met, Observation, Place, PlaceKind, ProbeKind, Speaks
 from svcdoctor.model.request import ClientSpec, Request
 from svcdoctor.model.snapshot import Snapshot, canonical_or_none
-from svcdoctor.model.trace import Client, ClientKind, EntryKind, Status, Trace
+from svcdoctor.model.trace import ROUTED, Client, ClientKind, Status, Trace
 from svcdoctor.path.agreement import names_of
 from svcdoctor.path.aims import Aims, aims_of, client_here, fits
 from svcdoctor.path.observedends import observed_end
@@ -59,9 +59,9 @@ class Asked:
 def observed_trace(source: Live, request: Request, namespace: str, asked: Asked) -> Trace:
     """The answer to the request with observed traffic beside what was predicted. Raises SvcdoctorError."""
     traced, snapshot = diagnosed(source, source.snapshot(), request, namespace)
-    own = client_here(snapshot, _own_addresses(traced))
+    own = own_client(traced, snapshot)
     if request.client is None and own.kind is not ClientKind.EXTERNAL:
-        request = _asked_by(request, own)
+        request = asked_by(request, own)
         traced, snapshot = diagnosed(source, snapshot, request, namespace)
     client = _client(request, namespace, own)
     evidence = _gathered(source, traced, snapshot, client, client == own, asked)
@@ -72,7 +72,7 @@ def observed_trace(source: Live, request: Request, namespace: str, asked: Asked)
     return answer
 
 
-def _asked_by(request: Request, own: Client) -> Request:
+def asked_by(request: Request, own: Client) -> Request:
     """The request with the client that svcdoctor itself is to the cluster."""
     namespace, _, name = (own.name or "").rpartition("/")
     spec = ClientSpec(own.kind, name or None, namespace or None)
@@ -100,19 +100,24 @@ def _client(request: Request, namespace: str, own: Client) -> Client:
     return own if (own.kind, own.name) == (spec.kind, name) else Client(spec.kind, name)
 
 
-def _own_addresses(traced: Trace) -> list[str]:
-    """The addresses that this machine would send from; nothing is sent."""
+def own_client(traced: Trace, snapshot: Snapshot) -> Client:
+    """Who this machine is to the cluster, by the addresses that it would send from."""
+    ends = [o.backend.ip for p in traced.paths for o in p.outcomes if o.backend is not None]
+    return client_here(snapshot, own_addresses([*(p.entry.address for p in traced.paths), *ends]))
+
+
+def own_addresses(towards: Iterable[str | None]) -> list[str]:
+    """The addresses that this machine would send from to others; nothing is sent."""
     found: dict[str, None] = {}
-    for path in traced.paths:
-        for text in [path.entry.address, *(o.backend.ip for o in path.outcomes if o.backend is not None)]:
-            ip = canonical_or_none(text or "")
-            try:
-                if ip is not None:
-                    with socket.socket(family_of(ip), socket.SOCK_DGRAM) as sock:
-                        sock.connect((ip, 9))
-                        found[sock.getsockname()[0]] = None
-            except OSError:  # no route, no such family
-                continue
+    for text in towards:
+        ip = canonical_or_none(text or "")
+        try:
+            if ip is not None:
+                with socket.socket(family_of(ip), socket.SOCK_DGRAM) as sock:
+                    sock.connect((ip, 9))
+                    found[sock.getsockname()[0]] = None
+        except OSError:  # no route, no such family
+            continue
     return list(found)
 
 
@@ -249,7 +254,7 @@ def _left_out(traced: Trace, client: Client) -> tuple[MissingFact, ...]:
                 None
             )
         elif (
-            entry.kind is EntryKind.INGRESS
+            entry.kind in ROUTED
             or entry.protocol == "SCTP"
             or not canonical_or_none(entry.address or "")
         ):

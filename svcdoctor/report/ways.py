@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from svcdoctor.model.trace import (
+    ROUTED,
     Entry,
-    EntryKind,
     Hop,
     HopKind,
     Outcome,
@@ -42,7 +42,16 @@ _ENTRY_HOPS = frozenset(
         HopKind.DNS,
     }
 )
-_END_HOPS = frozenset({HopKind.SERVICE, HopKind.POLICY, HopKind.ENDPOINT, HopKind.POD, HopKind.CONTAINER})
+_END_HOPS = frozenset(
+    {
+        HopKind.SERVICE,
+        HopKind.POLICY,
+        HopKind.NETWORK_POLICY,
+        HopKind.ENDPOINT,
+        HopKind.POD,
+        HopKind.CONTAINER,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +140,7 @@ def _manner(path: Path) -> Hashable:
     client, entry = path.client, path.entry
     on_the_way = tuple((h.kind, h.title, h.detail) for h in entry_hops(path) if h.kind not in _ENTRY_HOPS)
     policy = next((h.title for h in path.hops if h.kind is HopKind.POLICY), None)
-    port = None if entry.kind is EntryKind.INGRESS else entry.port
+    port = None if entry.kind in ROUTED else entry.port
     way = (client.kind, client.name, entry.kind, port, entry.protocol, _family(path))
     return way, on_the_way, policy, _service(path)
 

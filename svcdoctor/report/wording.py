@@ -25,6 +25,7 @@ ENTRY_WORDS = {
     EntryKind.HOST_PORT: "hostPort",
     EntryKind.DNS: "name",
     EntryKind.INGRESS: "Ingress",
+    EntryKind.GATEWAY: "Gateway",
 }
 
 _UNSURE = {Status.FAIL: "fails", Status.WARN: "doubtful", Status.UNKNOWN: "not known", Status.OK: ""}

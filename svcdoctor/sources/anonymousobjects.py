@@ -17,7 +17,9 @@ from svcdoctor.dns.resolvconf import OPTIONS
 from svcdoctor.model.base import KubeObject, Labels
 from svcdoctor.model.cluster import ConfigMap
 from svcdoctor.model.facts import Kind
-from svcdoctor.model.gateway import GatewayAddress
+from svcdoctor.model.gateway import GatewayAddress, RouteNamespaces
+from svcdoctor.model.gatewayroutes import GRPCMethodMatch, HTTPRouteMatch
+from svcdoctor.model.mesh import MutualTLS, PeerAuthenticationSpec
 from svcdoctor.model.pod import DnsOption, Lifecycle, Pod
 from svcdoctor.model.policy import LabelRequirement
 from svcdoctor.model.workload import WorkloadSpec
@@ -135,6 +137,11 @@ def _hook(tokens: Tokens, hook: dict[str, Any]) -> dict[str, Any]:
     return hook  # redaction left only its kind
 
 
+def _modes(tokens: Tokens, ports: dict[str, Labels]) -> dict[str, Labels]:
+    """The mTLS modes by port."""
+    return {port: {key: _enum(tokens, mode) for key, mode in modes.items()} for port, modes in ports.items()}
+
+
 def _option(tokens: Tokens, text: str) -> str:
     """The name or the number of one of resolv.conf's options."""
     return text if text in OPTIONS or text.isdigit() else ""
@@ -145,6 +152,12 @@ _BY_FIELD: dict[tuple[type[msgspec.Struct], str], Rule] = {
     (DnsOption, "name"): _option,
     (DnsOption, "value"): _option,
     (GatewayAddress, "value"): _host,
+    (GRPCMethodMatch, "service"): _host,
+    (GRPCMethodMatch, "method"): _name,
+    (HTTPRouteMatch, "method"): _enum,
+    (MutualTLS, "mode"): _enum,
+    (PeerAuthenticationSpec, "port_level_mtls"): _modes,
+    (RouteNamespaces, "from_"): _enum,
     (Lifecycle, "pre_stop"): _hook,
     (WorkloadSpec, "selector"): _selector,
 }

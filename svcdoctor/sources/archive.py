@@ -61,7 +61,7 @@ def _read(path: Path) -> Snapshot:
     if not found and not lists and not dumps and meta is None:
         raise SvcdoctorError(
             f"{path}: no Kubernetes objects found; dump some with "
-            "kubectl get services,endpointslices,pods,nodes,ingresses -A -o json"
+            "kubectl get services,endpointslices,pods,nodes,ingresses,networkpolicies -A -o json"
         )
     facts = {kind: _fact(kind, kind in found or kind in lists) for kind in Kind}
     if meta is not None:

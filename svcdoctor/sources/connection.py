@@ -236,12 +236,17 @@ def parse_timeout(text: str) -> float | None:
 
     Raises SvcdoctorError, exit code 2.
     """
+    return parse_duration(text, "--request-timeout", "no timeout") or None
+
+
+def parse_duration(text: str, flag: str, zero: str) -> float:
+    """Seconds in kubectl's syntax. ``zero`` says what 0 means to the flag. Raises SvcdoctorError, exit code 2."""
     if text.isascii() and text.isdigit():
-        return float(text) or None
+        return float(text)
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise SvcdoctorError(
-            f'--request-timeout "{text}": not a duration; say whole seconds or a number with a unit '
-            "(1s, 2m, 3h), or 0 for no timeout"
+            f'{flag} "{text}": not a duration; say whole seconds or a number with a unit '
+            f"(1s, 2m, 3h), or 0 for {zero}"
         )
-    return sum(float(number) * _UNITS[unit] for number, unit in parts) or None
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)

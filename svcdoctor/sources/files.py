@@ -10,7 +10,7 @@ import mmap
 import os
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -47,14 +47,15 @@ class File:
         return Path(self.parts[-1]).suffix.lower()
 
 
-def read_tree(path: Path) -> Iterator[File]:
+def read_tree(path: Path, unreadable: Callable[[str], None] | None = None) -> Iterator[File]:
     """Every file of a folder, a ``.tar``/``.tar.gz`` archive, or one file, in a stable order.
 
-    Hidden files are left out. Raises SvcdoctorError for what cannot be read or exceeds the bounds.
+    Hidden files are left out. Raises SvcdoctorError for what cannot be read or exceeds the bounds; with
+    ``unreadable`` that is told for a single file of a folder, and the others are read.
     """
     try:
         if path.is_dir():
-            yield from _read_folder(path)
+            yield from _read_folder(path, unreadable)
         elif not path.exists():
             raise SvcdoctorError(f"{path}: no such file or folder")
         elif _is_archive(path):
@@ -74,18 +75,27 @@ def _is_archive(path: Path) -> bool:
     return head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar"
 
 
-def _read_folder(root: Path) -> Iterator[File]:
+def _read_folder(root: Path, unreadable: Callable[[str], None] | None) -> Iterator[File]:
     count = 0
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
+        above = Path(folder)
+        parts = above.relative_to(root).parts
         for name in sorted(names):
-            path = Path(folder) / name
+            path = above / name
             if name.startswith(".") or not path.is_file():
                 continue
             count += 1
             if count > MAX_FILES:
                 raise SvcdoctorError(f"{root}: more than {MAX_FILES:,} files; name a smaller folder")
-            yield File(path.relative_to(root).parts, str(path), _map(path))
+            try:
+                data = _map(path)
+            except (OSError, SvcdoctorError) as e:
+                if unreadable is None:
+                    raise
+                unreadable(e.message if isinstance(e, SvcdoctorError) else f"{path}: {e.strerror or e}")
+                continue
+            yield File((*parts, name), str(path), data)
 
 
 def _map(path: Path) -> Buffer:
@@ -97,7 +107,7 @@ def _map(path: Path) -> Buffer:
                 "dump fewer kinds or namespaces into one file"
             )
         if size < 65536:
-            return f.read(MAX_FILE)
+            return f.read(65536 if size else MAX_FILE)  # what has no size may have content: /proc
         return memoryview(mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ))
 
 

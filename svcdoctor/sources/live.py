@@ -34,7 +34,9 @@ _OPTIONAL = frozenset(
         Kind.GATEWAY_CLASS,
         Kind.GATEWAY,
         Kind.HTTP_ROUTE,
+        Kind.GRPC_ROUTE,
         Kind.REFERENCE_GRANT,
+        Kind.PEER_AUTHENTICATION,
     }
 )
 
@@ -147,6 +149,13 @@ class LiveSource:
         return _Answer((Known(scope),), answer)
 
     def _read(self, info: KindInfo, scope: Scope) -> tuple[KubeObject, ...] | Refusal:
+        answer = self._read_preferred(info, scope)
+        older = info.versions[1:] if info.kind in _OPTIONAL else ()
+        if older and isinstance(answer, Refusal) and answer.status == 404:
+            return self._read(replace(info, versions=older), scope)
+        return answer
+
+    def _read_preferred(self, info: KindInfo, scope: Scope) -> tuple[KubeObject, ...] | Refusal:
         path = info.path(quote(scope.namespace, safe="") if scope.namespace else None)
         if _by_name(info, scope):
             return read_object(self.session, info, f"{path}/{quote(scope.name or '', safe='')}")

@@ -110,17 +110,26 @@ def this_node(nodes: Sequence[Node]) -> str:
     host = socket.gethostname().lower()
     if not nodes:
         return host
+    found = node_here(nodes)
+    if not found:
+        raise SvcdoctorError(
+            f"--node-facts local: this machine ({host}) has the address and name of none of the cluster's "
+            f"{len(nodes)} nodes; run svcdoctor on a node, or say which one it is with --node"
+        )
+    return found
+
+
+def node_here(nodes: Sequence[Node]) -> str:
+    """The name of that of the nodes that this machine is, empty where it is none of them."""
     own = frozenset(own_addresses())
     for node in nodes:
         if own.intersection(node.addresses("InternalIP", "ExternalIP")):
             return node.name
+    host = socket.gethostname().lower()
     for node in nodes:
         if host in (node.name, node.labels.get("kubernetes.io/hostname")):
             return node.name
-    raise SvcdoctorError(
-        f"--node-facts local: this machine ({host}) has the address and name of none of the cluster's "
-        f"{len(nodes)} nodes; run svcdoctor on a node, or say which one it is with --node"
-    )
+    return ""
 
 
 def own_addresses() -> tuple[str, ...]:

@@ -25,6 +25,7 @@ import yaml
 from svcdoctor.cluster.kinds import CONFIG_MAPS
 from svcdoctor.model.base import KubeObject, Labels
 from svcdoctor.model.cluster import ConfigMap
+from svcdoctor.model.mesh import PeerAuthenticationSpec
 from svcdoctor.model.pod import Lifecycle, Pod
 from svcdoctor.model.policy import LabelSelector
 from svcdoctor.model.workload import Workload, WorkloadSpec
@@ -39,6 +40,9 @@ ANNOTATIONS = frozenset(
         "endpoints.kubernetes.io/over-capacity",
         "service.kubernetes.io/topology-mode",
         "service.kubernetes.io/topology-aware-hints",
+        "nginx.ingress.kubernetes.io/canary",
+        "nginx.ingress.kubernetes.io/use-regex",
+        "config.linkerd.io/default-inbound-policy",
     }
 )
 ANNOTATION_DOMAIN = "svcdoctor.io/"
@@ -249,4 +253,5 @@ _BY_FIELD: dict[tuple[type[msgspec.Struct], str], Callable[[Any], Any]] = {
     (Lifecycle, "pre_stop"): _hook,
     (WorkloadSpec, "selector"): _kept,  # reduced where the workload's kind is known
     (ConfigMap, "data"): _config,
+    (PeerAuthenticationSpec, "port_level_mtls"): _kept,  # ports and enumerated modes
 }

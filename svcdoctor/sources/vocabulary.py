@@ -24,6 +24,9 @@ NAMES = _words(
     "endpointslice-controller.k8s.io endpointslicemirroring-controller.k8s.io endpoint-controller",
     "k8s.io/ingress-nginx traefik.io/ingress-controller kubernetes.io/h2c kubernetes.io/ws kubernetes.io/wss",
     "service.k8s.aws/nlb ingress.k8s.aws/alb",
+    "ingress-nginx nginx-ingress aws-load-balancer-controller istio-ingressgateway istio-system ambient",
+    "istio-proxy istio-init istio-validation linkerd-proxy linkerd-init",
+    "all-authenticated all-unauthenticated cluster-authenticated cluster-unauthenticated",
 )
 
 # Label keys without a domain that say nothing; and the domains whose keys are Kubernetes' own.
@@ -36,13 +39,15 @@ LABEL_DOMAINS = _words(
     "service.kubernetes.io endpointslice.kubernetes.io endpoints.kubernetes.io apps.kubernetes.io",
     "batch.kubernetes.io statefulset.kubernetes.io node-role.kubernetes.io discovery.k8s.io",
     "ingressclass.kubernetes.io failure-domain.beta.kubernetes.io gateway.networking.k8s.io svcdoctor.io",
-    "networking.k8s.io target-health.elbv2.k8s.aws cloud.google.com",
+    "networking.k8s.io target-health.elbv2.k8s.aws cloud.google.com nginx.ingress.kubernetes.io istio.io",
+    "config.linkerd.io",
 )
 LABEL_NAMES = _words(
     "name instance version component part-of managed-by created-by metadata.name hostname os arch zone region",
     "instance-type service-name headless skip-mirror service-proxy-name pod-name pod-index job-name controller-uid",
     "job-completion-index control-plane master worker topology-mode topology-aware-hints over-capacity",
     "ingress.class is-default-class exclude-from-external-load-balancers exclude-disruption",
+    "canary use-regex dataplane-mode gateway-name default-inbound-policy",
 )
 # Keys whose values are small numbers that Kubernetes counts.
 COUNTED_VALUES = _words(
@@ -56,12 +61,16 @@ ENUMS = _words(
     "PreferSameNode True False Unknown Running Pending Succeeded Failed Always Never OnFailure ClusterFirst",
     "ClusterFirstWithHostNet Default Ingress Egress In NotIn Exists DoesNotExist Exact Prefix PathPrefix",
     "RegularExpression ImplementationSpecific InternalIP ExternalIP InternalDNS ExternalDNS Hostname IPAddress",
-    "NamedAddress Normal Warning Auto Disabled",
+    "NamedAddress Normal Warning Auto Disabled RollingUpdate OnDelete Same All Selector",
+    "STRICT PERMISSIVE DISABLE UNSET",
+    "GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH RequestRedirect URLRewrite RequestMirror",
+    "RequestHeaderModifier ResponseHeaderModifier ExtensionRef CORS",
 )
 
 # Groups and kinds that references name.
 GROUPS = _words(
     "core apps batch networking.k8s.io discovery.k8s.io gateway.networking.k8s.io extensions policy",
+    "security.istio.io",
 )
 REFERENCE_KINDS = _words(
     "CronJob Secret Rollout PersistentVolumeClaim HorizontalPodAutoscaler Lease ServiceAccount",

@@ -38,6 +38,32 @@ def test_distance_is_the_definitions_up_to_the_limit(a, b, limit):
         ("db", "dc", True),
         ("web", "web", False),
         ("payments", "shipping", False),
+        # case
+        ("BillingApi", "billingapi", True),
+        ("HTTP", "http", True),
+        ("Payment-Gatway", "payment-gateway", True),
+        # _ and - and .
+        ("order_items", "order-items", True),
+        ("order.items", "order-items", True),
+        # singular and plural, in every word
+        ("policy", "policies", True),
+        ("address-book", "addresses-book", True),
+        ("box", "boxes", True),
+        ("class", "classes", True),
+        ("clas", "glass", False),
+        ("status", "stats", True),
+        # a label key's prefix
+        ("name", "app.kubernetes.io/name", True),
+        ("Name", "app.kubernetes.io/name", True),
+        ("component", "app.kubernetes.io/components", True),
+        ("part-of", "app.kubernetes.io/name", False),
+        # letters and words in another order
+        ("ordres", "orders", True),
+        ("cahce", "cache", True),
+        ("api-payments", "payments-api", True),
+        ("api-gateway", "payments-api", False),
+        ("", "a", True),
+        ("", "web", False),
     ],
 )
 def test_near_or_not(a, b, near):
@@ -50,6 +76,26 @@ def test_names_come_nearest_first():
 
 
 @pytest.mark.parametrize(
+    ("name", "names", "near"),
+    [
+        ("frontend", ["web-frontend", "api"], ["web-frontend"]),
+        ("Web", ["web-frontend"], ["web-frontend"]),
+        ("payment_apis", ["payments-api", "payment-db"], ["payments-api"]),
+        ("", ["web", "api"], []),
+        ("web", ["", "api"], []),
+        ("nginx-internal", ["nginx", "traefik"], ["nginx"]),
+    ],
+)
+def test_names_of_services_namespaces_classes_and_ports(name, names, near):
+    assert near_names(name, names) == near
+
+
+@given(words, words)
+def test_nearness_is_the_same_from_both_sides(a, b):
+    assert nearness(a, b) == nearness(b, a)
+
+
+@pytest.mark.parametrize(
     ("selector", "labels", "says"),
     [
         ({"app": "web"}, {"app": "wbe"}, ["app: web ≠ app: wbe"]),
@@ -57,6 +103,14 @@ def test_names_come_nearest_first():
         ({"app": "web"}, {"app.kubernetes.io/app": "web"}, ["app: web ≠ app.kubernetes.io/app: web"]),
         ({"app": "web", "tier": "x"}, {"app": "web"}, ["label tier=x is missing"]),
         ({"name": "web"}, {"run": "web"}, ["name: web ≠ run: web"]),
+        ({"App": "web"}, {"app": "web"}, ["App: web ≠ app: web"]),
+        ({"app_name": "web"}, {"app-name": "web"}, ["app_name: web ≠ app-name: web"]),
+        ({"name": "Web"}, {"app.kubernetes.io/name": "web"}, ["name: Web ≠ app.kubernetes.io/name: web"]),
+        (
+            {"app": "web"},
+            {"apps": "other", "app.kubernetes.io/name": "web"},
+            ["app: web ≠ app.kubernetes.io/name: web"],
+        ),
     ],
 )
 def test_label_by_label(selector, labels, says):

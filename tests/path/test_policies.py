@@ -50,7 +50,7 @@ def egress(*rules, types=("Egress",)):
     return policy("shop", {"matchLabels": {"app": "web"}}, policyTypes=list(types), egress=list(rules))
 
 
-def asked(*policies, labels=None, protocol="UDP", **spec):
+def asked(*policies, labels=None, protocol="UDP", family=4, **spec):
     client = pod("shop", "web-1", labels or {"app": "web"}, "10.0.0.1", **spec)
     server = pod("kube-system", "dns-1", DNS, "10.0.0.2", (("dns", 53, "UDP"), ("dns-tcp", 53, "TCP")))
     namespaces = [
@@ -63,7 +63,8 @@ def asked(*policies, labels=None, protocol="UDP", **spec):
         found.setdefault(Kind(obj.kind), []).append(obj)
     view = View(Snapshot({k: tuple(v) for k, v in found.items()}, {k: (Known(),) for k in Kind}))
     snapshot = view.snapshot
-    return blocked(view, snapshot.pod("shop", "web-1"), snapshot.pod("kube-system", "dns-1"), 53, protocol)
+    web, dns = snapshot.pod("shop", "web-1"), snapshot.pod("kube-system", "dns-1")
+    return blocked(view, web, dns, 53, protocol, family)
 
 
 PEER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
@@ -91,8 +92,7 @@ PEER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ku
         ([{"to": [PEER | {"podSelector": {"matchLabels": {"k8s-app": "other"}}}]}], "egress"),
         ([{"to": [{"ipBlock": {"cidr": "10.0.0.0/24"}}]}], None),
         ([{"to": [{"ipBlock": {"cidr": "10.0.0.0/24", "except": ["10.0.0.2/32"]}}]}], "egress"),
-        ([{"to": [{"ipBlock": {"cidr": "fd00::/64"}}]}], None),
-        ([{"to": [{"ipBlock": {"cidr": "fd01::/64"}}]}], "egress"),
+        ([{"to": [{"ipBlock": {"cidr": "fd00::/64"}}]}], "egress"),  # the packet is an IPv4 one
         ([{"to": [PEER], "ports": [{"port": 53, "protocol": "TCP"}]}], "egress"),
     ],
 )
@@ -101,6 +101,12 @@ def test_egress(rules, direction):
     assert (found.direction if found else None) == direction
     if found:
         assert [p.name for p in found.policies] == ["p"]
+
+
+def test_each_family_goes_by_its_own_addresses():
+    assert asked(egress({"to": [{"ipBlock": {"cidr": "fd00::/64"}}]}), family=6) is None
+    assert asked(egress({"to": [{"ipBlock": {"cidr": "fd01::/64"}}]}), family=6) is not None
+    assert asked(egress({"to": [{"ipBlock": {"cidr": "10.0.0.0/24"}}]}), family=6) is not None
 
 
 def test_policies_add_up():
@@ -125,7 +131,8 @@ def test_directions():
     assert asked(egress(types=("Ingress",))) is None
     # Without policyTypes a policy is for ingress, and for egress where it has such rules.
     assert asked(policy("shop", {})) is None
-    assert asked(policy("shop", {}, egress=[])) is not None
+    assert asked(policy("shop", {}, egress=[])) is None  # an empty list is no rule to the API server
+    assert asked(policy("shop", {}, egress=[port(8080)])) is not None
     closed = policy("kube-system", {"matchLabels": DNS}, policyTypes=["Ingress"])
     assert asked(closed).direction == "ingress"
     open_ = closed | {

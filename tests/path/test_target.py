@@ -23,6 +23,12 @@ from svcdoctor.path.target import parse_target
         ("pod/web-1:8080", ObjectTarget("Pod", "web-1", "ns", "8080")),
         ("ingress/shop", ObjectTarget("Ingress", "shop", "ns")),
         ("ingress/test-ingress/api/hello", ObjectTarget("Ingress", "test-ingress", "ns", None, "/api/hello")),
+        ("httproute/shop", ObjectTarget("HTTPRoute", "shop", "ns")),
+        (
+            "httproutes.gateway.networking.k8s.io/shop/a/b",
+            ObjectTarget("HTTPRoute", "shop", "ns", None, "/a/b"),
+        ),
+        ("grpcroute/shop/v1.Cart/Add", ObjectTarget("GRPCRoute", "shop", "ns", None, "/v1.Cart/Add")),
         ("web.shop", AddressTarget("web.shop", None)),
         ("web.shop:80", AddressTarget("web.shop", 80)),
         ("192.168.0.6:31372", AddressTarget("192.168.0.6", 31372)),

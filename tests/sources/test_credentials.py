@@ -43,7 +43,7 @@ def test_the_kubeconfigs_own_impersonation(script: Script, tmp_path: Path) -> No
         "as": "bob",
         "as-groups": ["g1", "g2"],
         "as-uid": "7",
-        "as-user-extra": {"reason/why": ["x", "y"]},
+        "as-user-extra": {"reason/why": ["x", "z"]},
     }
     script.steps = [reply()]
     path = kubeconfig(tmp_path / "config", script.url, user=user)
@@ -53,7 +53,7 @@ def test_the_kubeconfigs_own_impersonation(script: Script, tmp_path: Path) -> No
     assert first["Impersonate-User"] == "bob"
     assert first.get_all("Impersonate-Group") == ["g1", "g2"]
     assert first["Impersonate-Uid"] == "7"
-    assert first.get_all("Impersonate-Extra-reason%2Fwhy") == ["x", "y"]
+    assert first.get_all("Impersonate-Extra-reason%2Fwhy") == ["x", "z"]
     assert second["Impersonate-User"] == "eve"
     assert second.get_all("Impersonate-Group") == ["g3"]
 

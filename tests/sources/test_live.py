@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import threading
@@ -117,7 +118,7 @@ def test_equal_needs_said_in_another_order_are_one(source: LiveSource, api: ApiS
 def test_every_kind_is_answered_in_one_call(source: LiveSource) -> None:
     snapshot = source.refill(source.snapshot(), tuple(Need(kind, EVERYTHING) for kind in Kind))
     assert all(snapshot.knows(kind) for kind in Kind)
-    assert source.requests == len(Kind) + 1  # two ConfigMaps
+    assert source.requests == len(Kind) + 2  # two ConfigMaps, two versions of Istio's
 
 
 def test_only_the_two_config_maps_are_read(source: LiveSource, api: ApiServer) -> None:
@@ -276,11 +277,23 @@ def test_optional_kinds_that_are_not_served_are_known_to_be_none(script: Script,
         else reply(404, body)
     )
     source = scripted(script, nothing)
-    kinds = (Kind.ENDPOINT_SLICE, Kind.SERVICE_CIDR, Kind.GATEWAY, Kind.HTTP_ROUTE)
+    kinds = (Kind.ENDPOINT_SLICE, Kind.SERVICE_CIDR, Kind.GATEWAY, Kind.HTTP_ROUTE, Kind.GRPC_ROUTE)
     snapshot = source.refill(source.snapshot(), tuple(Need(kind, EVERYTHING) for kind in kinds))
     assert all(snapshot.knows(kind) and not snapshot.of(kind) for kind in kinds)
     other = source.refill(snapshot, (Need(Kind.INGRESS, EVERYTHING),)).why_unknown(Kind.INGRESS)
     assert other is not None and "does not serve ingresses.networking.k8s.io" in other.reason
+
+
+def test_an_older_version_is_asked_for_where_the_newer_is_not_served(script: Script) -> None:
+    policy = {"metadata": {"name": "default", "namespace": "shop"}, "spec": {"mtls": {"mode": "STRICT"}}}
+    older = {"kind": "PeerAuthenticationList", "apiVersion": "security.istio.io/v1beta1", "items": [policy]}
+    source = scripted(script, reply(404, "404 page not found\n"), reply(200, json.dumps(older)))
+    snapshot = source.refill(source.snapshot(), (Need(Kind.PEER_AUTHENTICATION, EVERYTHING),))
+    (found,) = snapshot.of(Kind.PEER_AUTHENTICATION)
+    assert found.spec.mtls.mode == "STRICT"
+    nothing = scripted(script, reply(404, "404 page not found\n"), reply(404, "404 page not found\n"))
+    none = nothing.refill(nothing.snapshot(), (Need(Kind.PEER_AUTHENTICATION, EVERYTHING),))
+    assert none.knows(Kind.PEER_AUTHENTICATION)
 
 
 @pytest.mark.parametrize("scope", [EVERYTHING, CART])

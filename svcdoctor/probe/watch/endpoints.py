@@ -40,11 +40,6 @@ class SliceState:
     targets: tuple[tuple[str, int], ...]
 
 
-def ports_meant(service: Service, port: str) -> tuple[ServicePort, ...]:
-    """The Service's ports, or the one of this name or number."""
-    return tuple(p for p in service.ports if not port or port in (p.name, str(p.port)))
-
-
 def slice_states(slices: Iterable[EndpointSlice], ports: Sequence[ServicePort]) -> dict[str, SliceState]:
     """By ``namespace/pod``, or by address where it is no pod's."""
     by_ip: dict[str, tuple[str, SliceState]] = {}

@@ -37,7 +37,10 @@ class WatchedObjects:
     """A `Source`. Between `start` and `close` these are called, on the watchers' threads, with the time on ``clock``:
     ``changed`` when objects of a kind are others, ``outage`` with the error and the time up to which all changes are
     known (None when it is over), ``failed`` where a kind cannot be had, ``polling`` where it can only be listed.
-    ``missing`` are the kinds that cannot be had, with why."""
+    ``missing`` are the kinds that cannot be had, with why.
+
+    ``also`` are kinds that are watched in the whole namespace. ``stale`` is the age in seconds after which what is not
+    watched is listed again where something that is watched has changed, ``old`` where nothing has."""
 
     def __init__(
         self,
@@ -50,11 +53,15 @@ class WatchedObjects:
         failed: Problem,
         polling: Problem,
         clock: Callable[[], float] = time.time,
+        also: tuple[Kind, ...] = (),
+        stale: float = STALE_SECONDS,
+        old: float = OLD_SECONDS,
     ) -> None:
         self._live = live
         self._namespace, self._name = namespace, name
         self._changed, self._outage, self._failed, self._polling = changed, outage, failed, polling
         self._clock = clock
+        self._also, self._stale, self._old = also, stale, old
         self._lock = threading.RLock()
         self._held: dict[Kind, tuple[KubeObject, ...]] = {}
         self._watched: dict[Kind, tuple[Scope, Watcher]] = {}
@@ -69,6 +76,8 @@ class WatchedObjects:
         self._watch(Kind.SERVICE, Scope(self._namespace, name=name))
         self._watch(Kind.ENDPOINT_SLICE, Scope(self._namespace, ((SLICE_LABEL, name),)))
         self._watch(Kind.NODE, EVERYTHING)
+        for kind in self._also:
+            self._watch(kind, Scope(self._namespace))
 
     def close(self) -> None:
         """Watch no more. All at once: each may wait for a moment for a server that does not answer."""
@@ -102,7 +111,7 @@ class WatchedObjects:
     def snapshot(self) -> Snapshot:
         """What is held now."""
         with self._lock:
-            old = STALE_SECONDS if self._changed_at > self._rest_from else OLD_SECONDS
+            old = self._stale if self._changed_at > self._rest_from else self._old
             if self._clock() - self._rest_from > old:
                 self._rest = self._live.snapshot()
                 self._rest_from = self._clock()

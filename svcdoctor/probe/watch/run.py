@@ -21,8 +21,8 @@ from svcdoctor.model.observed import Sample
 from svcdoctor.model.request import ObjectTarget, Request
 from svcdoctor.model.snapshot import canonical_or_none
 from svcdoctor.model.trace import EntryKind, Trace, Verdict
+from svcdoctor.path.endpoints import ports_meant
 from svcdoctor.probe.here import Here
-from svcdoctor.probe.watch.endpoints import ports_meant
 from svcdoctor.probe.watch.events import Event, WatchBegan, WatchSummary, WatchTroubled
 from svcdoctor.probe.watch.objects import WatchedObjects
 from svcdoctor.probe.watch.rounds import ProbeRounds, pace

@@ -17,8 +17,9 @@ from svcdoctor.model.endpoints import EndpointSlice
 from svcdoctor.model.finding import Finding
 from svcdoctor.model.observed import Met, Sample
 from svcdoctor.model.service import Service
+from svcdoctor.path.endpoints import ports_meant
 from svcdoctor.probe.watch.availability import Availability, Spell, Spells, State
-from svcdoctor.probe.watch.endpoints import Readiness, SliceState, lacking, ports_meant, slice_states
+from svcdoctor.probe.watch.endpoints import Readiness, SliceState, lacking, slice_states
 from svcdoctor.probe.watch.events import (
     ChangesUnknown,
     EndpointChanged,
