@@ -20,6 +20,22 @@ from svcdoctor.model.errors import SvcdoctorError
 # Name: module, and the first line of the command's help, which a test holds equal.
 COMMANDS: dict[str, tuple[str, str]] = {
     "trace": ("svcdoctor.cli.trace", "Show a request's whole way through a Service, and why it breaks."),
+    "check": (
+        "svcdoctor.cli.check",
+        "Check all Services, Ingresses, routes and policies at once, and group what is wrong by its root cause.",
+    ),
+    "lint": (
+        "svcdoctor.cli.lint",
+        "Check manifests alone: what the API server would reject, and what would not work if it took them.",
+    ),
+    "wait": (
+        "svcdoctor.cli.wait",
+        "Wait until a Service is really usable, and say what it still waits for.",
+    ),
+    "test": (
+        "svcdoctor.cli.reachability",
+        "Test who reaches what, as expectations in a file: on manifests, a snapshot, or live.",
+    ),
     "dns": (
         "svcdoctor.cli.dns",
         "Say what a name comes to for a pod: the queries in their order, their answers, and what each should be.",
@@ -44,6 +60,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "svcdoctor.cli.rules",
         "Say what a node's packet rules do: with one packet, for a Service, or against the API.",
     ),
+    "diff": (
+        "svcdoctor.cli.diff",
+        "Compare two snapshots: what changed on a Service's way, and which findings came or went.",
+    ),
+    "explain": (
+        "svcdoctor.cli.explain",
+        "Explain a finding's code: what it means, how to see it by hand, how to fix it.",
+    ),
+    "codes": ("svcdoctor.cli.codes", "List every code that a finding can have."),
     "cleanup": (
         "svcdoctor.cli.cleanup",
         "Delete what svcdoctor left behind in a cluster: the short-lived pods that it makes.",

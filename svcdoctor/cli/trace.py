@@ -76,8 +76,8 @@ def trace(
     target: Annotated[
         str | None,
         typer.Argument(
-            help="svc/NAME[:PORT], NAME, ingress/NAME[/path], pod/NAME:PORT, deploy/NAME, or the other way "
-            "round: HOST:PORT, a URL, a DNS name.",
+            help="svc/NAME[:PORT], NAME, ingress/NAME[/path], httproute/NAME[/path], grpcroute/NAME, pod/NAME:PORT, "
+            "deploy/NAME, or the other way round: HOST:PORT, a URL, a DNS name.",
             show_default=False,
         ),
     ] = None,

@@ -39,6 +39,17 @@ def _shortened(index: int, finding: Finding) -> bool:
 
 def finding_lines(pen: Pen, finding: Finding, *, whole: bool) -> Lines:
     """One finding: a title line, and with ``whole`` its evidence and fix."""
+    found = head_lines(pen, finding)
+    if not whole:
+        return found
+    found += evidence_lines(pen, finding)
+    if pen.verbose:
+        found += explanation_lines(pen, finding)
+    return found + mending_lines(pen, finding)
+
+
+def head_lines(pen: Pen, finding: Finding) -> Lines:
+    """Code, severity, title and subjects."""
     style = SEVERITY_STYLE[finding.severity]
     head = words(
         (f"{finding.code} {finding.severity}", style),
@@ -46,20 +57,37 @@ def finding_lines(pen: Pen, finding: Finding, *, whole: bool) -> Lines:
         (finding.title, "bold"),
         *((f"  {s}", "") for s in finding.subjects),
     )
-    found = pen.wrap(head, 2)
-    if not whole:
-        return found
+    return pen.wrap(head, 2)
+
+
+def evidence_lines(pen: Pen, finding: Finding) -> Lines:
+    """The decisive evidence, or all when verbose."""
     inner = pen.narrower(4)
     evidence = finding.evidence if pen.verbose else finding.evidence[:DECISIVE]
+    found: Lines = []
     for line in evidence:
         found += under(inner.wrap(words(line)), "  - ", "    ")
     if len(finding.evidence) > len(evidence):
         more = len(finding.evidence) - len(evidence)
         found += under(inner.wrap(words((f"and {more} more", "dim"))), "    ", "    ")
-    if pen.verbose:
-        for line in printable_lines(finding.explanation):
-            found += under(inner.wrap(words((line, "dim"))), "    ", "    ")
-    if finding.fix.strip():
-        found.append(Text("  fix:"))
-        found += [Text("    ").append(line, "bold") for line in fix_lines(finding.fix, inner.width)]
     return found
+
+
+def explanation_lines(pen: Pen, finding: Finding) -> Lines:
+    """Why that is so."""
+    inner = pen.narrower(4)
+    found: Lines = []
+    for line in printable_lines(finding.explanation):
+        found += under(inner.wrap(words((line, "dim"))), "    ", "    ")
+    return found
+
+
+def mending_lines(pen: Pen, finding: Finding) -> Lines:
+    """The fix, as it can be copied."""
+    if not finding.fix.strip():
+        return []
+    inner = pen.narrower(4)
+    return [
+        Text("  fix:"),
+        *(Text("    ").append(line, "bold") for line in fix_lines(finding.fix, inner.width)),
+    ]

@@ -24,12 +24,12 @@ def as_json(trace: Trace) -> str:
     return form_as_json(trace_json(trace))
 
 
-def form_as_json(form: dict[str, Any]) -> str:
+def form_as_json(form: dict[str, Any] | list[dict[str, Any]]) -> str:
     """Any answer's JSON, as it is printed."""
     return msgspec.json.format(_compact(form), indent=2) + "\n"
 
 
-def _compact(form: dict[str, Any]) -> str:
+def _compact(form: dict[str, Any] | list[dict[str, Any]]) -> str:
     """The document on one line: with ``indent`` json is ten times slower.
 
     A lone surrogate, such as a file's name that is no UTF-8 leaves in a message, is no JSON: it becomes ``?``.
@@ -50,7 +50,9 @@ def form_as_yaml(form: dict[str, Any]) -> str:
     """Any answer as YAML, ASCII only; strings that look like something else are quoted."""
     import yaml  # only who asks for YAML waits for it
 
-    class Dumper(yaml.SafeDumper):
+    base: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C where it is
+
+    class Dumper(base):  # type: ignore[valid-type, misc]
         def ignore_aliases(self, data: Any) -> bool:
             return True
 

@@ -25,3 +25,18 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> tuple[str, ...]:
     """The lines of ``text``, each printable; blank ones at the end are left out."""
     return tuple(printable(line.replace("\t", "    ")) for line in text.rstrip().splitlines())
+
+
+def revealed(text: str) -> str:
+    """``text`` with everything that cannot be seen written out: ``\\x1b``, ``\\u202e``. Lines stay lines.
+
+    For files that machines read on, and people after them: nothing is lost, nothing is obeyed.
+    """
+    if text.isprintable():
+        return text
+    text = text.replace("\r\n", "\n")
+    return "".join(c if c.isprintable() or c in "\n\t" else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -164,7 +164,11 @@ def escaped(text: str) -> str:
 
 
 def _fix(finding: Finding) -> str:
-    lines = printable_lines(finding.fix)
+    return f"Fix for {finding.code}:\n\n{code_block(printable_lines(finding.fix))}"
+
+
+def code_block(lines: Sequence[str]) -> str:
+    """Lines of a shell as Markdown's code, whatever backticks are in them."""
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
-    return "\n".join((f"Fix for {finding.code}:", "", f"{fence}sh", *lines, fence, ""))
+    return "\n".join((f"{fence}sh", *lines, fence, ""))

@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from measured import report
+
 from svcdoctor.dataplane.hooks import Node
 from svcdoctor.dataplane.iptables import IptablesRules
 from svcdoctor.dataplane.packet import packet
@@ -118,11 +120,6 @@ def memory(*words):
 def peak():
     """The most memory (bytes) that this process ever had."""
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
-
-
-def report(what, value, bound, unit="", least=False):
-    ok = value >= bound if least else value <= bound
-    print(f"{'ok ' if ok else 'BAD'} {what}: {value:,.2f}{unit} (bound {bound:,}{unit})")
 
 
 def file_and_packet(file, target, rounds):

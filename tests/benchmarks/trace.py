@@ -5,7 +5,6 @@ the whole process against orjson.loads of the same bytes, its peak memory agains
 importing typer, and the number of traces per second once a snapshot is loaded.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ import time
 from pathlib import Path
 
 import cluster
+from measured import report, timed
 
 from svcdoctor.model.request import ClientSpec, ObjectTarget, Request
 from svcdoctor.model.trace import ClientKind, EntryKind
@@ -25,30 +25,10 @@ BIN = Path(sys.executable).parent
 ROUNDS = 5
 
 
-def timed(command):
-    """Seconds and peak memory (bytes) of one process."""
-    started = time.perf_counter()
-    pid = os.posix_spawn(
-        command[0],
-        command,
-        os.environ,
-        file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)],
-    )
-    _, status, usage = os.wait4(pid, 0)
-    if os.waitstatus_to_exitcode(status) != 0:
-        sys.exit(f"failed: {' '.join(map(str, command))}")
-    return time.perf_counter() - started, usage.ru_maxrss * 1024
-
-
 def side_by_side(one, other):
     """The best time of each, measured in turns."""
     pairs = [(timed(one), timed(other)) for _ in range(ROUNDS)]
     return min(a[0] for a, _ in pairs), min(b[0] for _, b in pairs), max(a[1] for a, _ in pairs)
-
-
-def report(what, value, bound, unit="", least=False):
-    ok = value >= bound if least else value <= bound
-    print(f"{'ok ' if ok else 'BAD'} {what}: {value:,.2f}{unit} (bound {bound:,}{unit})")
 
 
 def traces_per_second(snapshot, kind, numbers):
@@ -59,11 +39,10 @@ def traces_per_second(snapshot, kind, numbers):
     view = View(snapshot)
     outside = kind is EntryKind.NODE_PORT
     client = ClientSpec(ClientKind.EXTERNAL if outside else ClientKind.POD)
-    world, traced, started = None, 0, time.perf_counter()
+    traced, started = 0, time.perf_counter()
     for s in numbers:
         target = ObjectTarget("Service", f"svc-{s}", f"ns-{s % cluster.NAMESPACES}")
         one = Tracing(view, Request(target, client, frozenset({kind}), "n7" if outside else None), "default")
-        one.world = world = world or one.world
         traced += len(service_paths(one, snapshot.service(target.namespace, target.name)))
     return traced / (time.perf_counter() - started)
 

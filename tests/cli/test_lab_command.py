@@ -30,7 +30,7 @@ def test_lab_api_serves_kubectl_and_the_plugin(tmp_path):
         words = ["kubectl", "svcdoctor", "trace", "svc/bq-api-service-1", "-v"]
         traced = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
         assert "10.244.1.45:8080" in traced.stdout
-        assert "5 requests to the API server" in traced.stderr
+        assert "6 requests to the API server" in traced.stderr
     finally:
         server.send_signal(signal.SIGINT)
         assert server.wait(10) == 0

@@ -17,6 +17,7 @@ ELSEWHERE = (
     "A network to break",
     "A port-forward that stays",
     "Seen, not predicted",
+    "In a pipeline",
 )
 
 
