@@ -95,7 +95,7 @@ def dns(
         raise SvcdoctorError(f"--server asks from here; leave --ask {ask_} out")
     if snapshot is not None and ask_ in (Ask.EXEC, Ask.DEBUG, Ask.TUNNEL):
         raise SvcdoctorError(f"--ask {ask_} needs the cluster itself; leave --snapshot out")
-    server = _server(dns_server) if dns_server is not None else None
+    server = parse_server(dns_server) if dns_server is not None else None
     source, namespace = open_source(connection, snapshot, None, NodeFactsFlags(), ())
     if ask_ is Ask.HERE and from_ is None and not connection.namespace:
         namespace = _own_namespace() or namespace
@@ -141,7 +141,7 @@ def _own_namespace() -> str | None:
     return own[1] if own is not None else None
 
 
-def _server(text: str) -> tuple[str, int]:
+def parse_server(text: str) -> tuple[str, int]:
     """``IP``, ``IP:PORT`` or ``[IP]:PORT``. Raises SvcdoctorError."""
     from svcdoctor.model.snapshot import canonical_or_none
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from svcdoctor.cli.connected import connected
-from svcdoctor.model.errors import SvcdoctorError
 
 if TYPE_CHECKING:
     from svcdoctor.model.request import ObjectTarget
@@ -68,26 +67,17 @@ def watch(
     Exit codes: 0 nothing was unavailable; 1 something was, or no such Service; 2 bad usage; 3 not known for some of
     the time, or the API server cannot be reached, or refuses.
     """
+    from svcdoctor.path.target import parse_service
     from svcdoctor.sources.connection import open_connection
     from svcdoctor.sources.live import LiveSource
 
     live = LiveSource(open_connection(connection))
-    named = _service(target, live.namespace)
+    named = parse_service(target, live.namespace)
     every = interval if probe else None
     summary = _on_screen(live, named, every, seconds) if output is None else None
     if summary is None:
         summary = _in_lines(live, named, every, seconds, output is Output.JSON)
     raise typer.Exit(summary.exit_code)
-
-
-def _service(text: str, namespace: str) -> ObjectTarget:
-    from svcdoctor.model.request import ObjectTarget
-    from svcdoctor.path.target import parse_target
-
-    named = parse_target(text, namespace)
-    if not isinstance(named, ObjectTarget) or named.kind != "Service":
-        raise SvcdoctorError(f"{text} is no Service; say svc/NAME or svc/NAME:PORT")
-    return named
 
 
 def _on_screen(

@@ -11,6 +11,7 @@ from pathlib import Path
 from lab_client import role_binding
 
 from svcdoctor.lab.apiserver import ApiServer
+from svcdoctor.lab.podruntime import PodRuntime
 from svcdoctor.lab.rbac import ADMIN, User
 from svcdoctor.lab.resources import SERVICES, Object
 from svcdoctor.lab.store import ObjectStore
@@ -34,13 +35,14 @@ ROLES: dict[str, dict[str, list[str]]] = {
 
 
 class WatchWorld:
-    """The cluster. ``connections`` counts what came to the pods' applications."""
+    """The cluster. ``connections`` counts what came to the pods' applications; ``runtime`` carries port-forwards."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: PodRuntime | None = None) -> None:
         self._stack = contextlib.ExitStack()
         users = (ADMIN, *map(User, ROLES))
         self.store = ObjectStore([*_objects(), *_roles()])
-        self.server = ApiServer(self.store, users=users)
+        self.runtime = runtime
+        self.server = ApiServer(self.store, users=users, runtime=runtime)
         self._stack.enter_context(self.server)
         self._states: dict[str, str] = {}
         self._applications: dict[str, contextlib.ExitStack] = {}
