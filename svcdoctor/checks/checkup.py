@@ -18,6 +18,7 @@ from svcdoctor.checks.ordinary import Ordinary
 from svcdoctor.checks.ordinarymanifests import OrdinaryManifests
 from svcdoctor.checks.plugins import loaded
 from svcdoctor.checks.registry import Case, run
+from svcdoctor.cluster.nearmiss import near_names
 from svcdoctor.model.base import AnnotatedMeta, KubeObject
 from svcdoctor.model.checkup import By, Checkup, Row, Suppressed
 from svcdoctor.model.errors import SvcdoctorError
@@ -78,6 +79,8 @@ def checkup(
     scope = EVERYTHING if namespace is None else Scope(namespace)
     snapshot = _begun(source, snapshot, scope, names)
     view = View(snapshot)
+    if namespace is not None:
+        _must_exist(view, namespace)
     only_services = bool(names) or labels is not None
     kinds = (Kind.SERVICE,) if only_services else CHECKED
     if not names:
@@ -120,6 +123,24 @@ def _choose(a: _Asked, choice: Choice, ignoring: Ignoring | None) -> tuple[Suppr
         a.verdict = a.verdict if a.verdict is Verdict.UNKNOWN else _worst(left)
     a.findings = left
     return out
+
+
+def _must_exist(view: View, namespace: str) -> None:
+    """Raises SvcdoctorError where there is no such namespace: nothing found in it would look like nothing wrong."""
+    snapshot = view.snapshot
+    if snapshot.would_be or any(o.namespace == namespace for k in CHECKED for o in snapshot.of(k)):
+        return
+    seen = {o.namespace for k in CHECKED for o in snapshot.of(k)}
+    if snapshot.knows(Kind.NAMESPACE, Scope(name=namespace)):
+        if snapshot.namespace(namespace) is not None:
+            return
+        seen |= {n.name for n in snapshot.of(Kind.NAMESPACE)}
+    elif not seen or not snapshot.knows(Kind.SERVICE):
+        return  # a dump without namespaces: where it holds other things, it would hold this one's
+    near = near_names(namespace, seen)
+    raise SvcdoctorError(
+        f"namespace {namespace} does not exist" + (f"; near: {', '.join(near)}" if near else "")
+    )
 
 
 def exit_code(answer: Checkup, fail_on: str) -> int:
@@ -237,7 +258,7 @@ def _together(needs: Iterable[Need]) -> tuple[Need, ...]:
 def _row(snapshot: Snapshot, a: _Asked) -> Row:
     codes = tuple(dict.fromkeys(f.code for f in a.findings))
     row = Row(a.object.kind, a.object.namespace, a.object.name, a.verdict, codes)
-    if not isinstance(a.object, Service):
+    if not isinstance(a.object, Service) or snapshot.service(a.object.namespace, a.object.name) is None:
         return row
     return service_row(snapshot, a.object, a.verdict, codes)
 

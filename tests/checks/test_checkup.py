@@ -272,6 +272,16 @@ def test_a_source_that_fails_ends_the_run():
         checkup(Broken(snapshot_of([])), None)
 
 
+def test_a_namespace_that_is_not_there_is_a_mistake_and_not_an_empty_one():
+    objects = sound_cluster()
+    with pytest.raises(SvcdoctorError, match=r"namespace shpo does not exist; near: shop"):
+        checkup(Held(snapshot_of(objects)), "shpo")  # no Namespace is held, and everything else is elsewhere
+    objects += [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": n}} for n in ("shop", "idle")]
+    with pytest.raises(SvcdoctorError, match="namespace shpo does not exist"):
+        checkup(Asked(snapshot_of(objects)), "shpo")
+    assert exit_code(checkup(Asked(snapshot_of(objects)), "idle"), "error") == 0
+
+
 def test_an_empty_cluster_is_sound():
     found = answer([])
     assert found.rows == ()

@@ -1,11 +1,13 @@
 """``svcdoctor check`` as a pipeline runs it: on a live cluster and on snapshots, its files, its exit codes."""
 
 import json
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
 
+ROOT = Path(__file__).parents[2]
 CAPTURE = "fixtures/captures/iptables.tar.gz"
 BROKEN = "fixtures/faults/OBJ002/broken.yaml"
 HEALTHY = "fixtures/faults/OBJ002/healthy.yaml"
@@ -119,8 +121,6 @@ def test_a_repositorys_configuration_selects_ignores_and_sets_severities(run, tm
     (tmp_path / ("pyproject.toml" if shared else "svcdoctor.toml")).write_text(
         f'{head}ignore = ["OBJ002", "OBJ99"]\ncolour = true\n\n[{table}]\nOBJ010 = "warning"\nOBJ006 = "loud"\n'
     )
-    from conftest import ROOT
-
     done = run("check", "-n", "truth", "--snapshot", str(ROOT / CAPTURE), "-o", "json", cwd=below)
     answer = json.loads(done.stdout)
     by_code = {f["code"]: f["severity"] for f in answer["findings"]}
@@ -136,8 +136,6 @@ def test_a_repositorys_configuration_selects_ignores_and_sets_severities(run, tm
 
 
 def test_the_command_line_wins_over_the_configuration(run, tmp_path):
-    from conftest import ROOT
-
     (tmp_path / "svcdoctor.toml").write_text('ignore = ["OBJ"]\n')
     words = ["-A", "--snapshot", str(ROOT / BROKEN), "-o", "json"]
     assert codes(run("check", *words, cwd=tmp_path)) == []
@@ -145,8 +143,6 @@ def test_the_command_line_wins_over_the_configuration(run, tmp_path):
 
 
 def test_a_configuration_that_is_no_toml_is_2(run, tmp_path):
-    from conftest import ROOT
-
     (tmp_path / "svcdoctor.toml").write_text("ignore = [\n")
     done = run("check", "-A", "--snapshot", str(ROOT / BROKEN), cwd=tmp_path)
     assert done.returncode == 2
@@ -154,8 +150,6 @@ def test_a_configuration_that_is_no_toml_is_2(run, tmp_path):
 
 
 def test_a_gate_disregards_what_objects_say_of_themselves(run, tmp_path):
-    from conftest import ROOT
-
     documents = list(yaml.safe_load_all((ROOT / BROKEN).read_text()))
     for d in documents:
         for o in d.get("items", [d]):

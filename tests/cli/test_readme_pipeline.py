@@ -2,14 +2,17 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
 
+ROOT = Path(__file__).parents[2]
 SECTION = next(s for s in (ROOT / "README.md").read_text().split("\n## ") if s.startswith("In a pipeline"))
 COMMANDS = [
-    line for block in re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL) for line in block.strip().splitlines()
+    line
+    for block in re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
+    for line in block.strip().splitlines()
 ]
 # What is broken in the fixtures on purpose ends with 1.
 BROKEN = ("check -n truth --snapshot fixtures/captures", "lint -f", "diff ")
