@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from svcdoctor.cli.answering import SnapshotOption
 from svcdoctor.cli.connected import connected
 from svcdoctor.model.errors import SvcdoctorError
 
@@ -85,10 +86,7 @@ def capture(
         str, typer.Option("--capture-namespace", help="Namespace of that pod.")
     ] = "kube-system",
     yes: Annotated[bool, typer.Option("--yes", help="Make the pod without asking.")] = False,
-    snapshot: Annotated[
-        Path | None,
-        typer.Option("--snapshot", help="A saved cluster: a folder or archive of dumps.", show_default=False),
-    ] = None,
+    snapshot: SnapshotOption = None,
     output: Annotated[
         Output, typer.Option("-o", "--output", help="Format; json is one event a line.")
     ] = Output.TERMINAL,

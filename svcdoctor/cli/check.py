@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from svcdoctor.cli.answering import (
+    Color,
+    ColorOption,
+    FailOn,
+    FailOnOption,
+    OutputsOption,
+    ShowSoundOption,
+    SnapshotOption,
+)
 from svcdoctor.cli.choosing import ChoosingFlags, choosing
 from svcdoctor.cli.connected import connected
 from svcdoctor.cli.nodefacts import NodeFactsFlags, node_facts
 from svcdoctor.cli.opening import open_source
-from svcdoctor.cli.trace import Color, FailOn
 from svcdoctor.model.errors import SvcdoctorError
 
 if TYPE_CHECKING:
@@ -45,27 +53,11 @@ def check(
             "-l", "--selector", help="Only Services with these labels: app=web,tier!=db.", show_default=False
         ),
     ] = None,
-    snapshot: Annotated[
-        Path | None,
-        typer.Option("--snapshot", help="A saved cluster: a folder or archive of dumps.", show_default=False),
-    ] = None,
-    output: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="FORMAT or FORMAT=FILE, may be repeated: terminal (default), table, markdown, json, yaml, junit, "
-            "sarif, github, gitlab.",
-            show_default=False,
-        ),
-    ] = None,
-    fail_on: Annotated[
-        FailOn, typer.Option("--fail-on", help="Exit with 1 from this severity on.")
-    ] = FailOn.ERROR,
-    color: Annotated[Color, typer.Option("--color", help="When to use colour.")] = Color.AUTO,
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Show sound objects and all evidence.")
-    ] = False,
+    snapshot: SnapshotOption = None,
+    output: OutputsOption = None,
+    fail_on: FailOnOption = FailOn.ERROR,
+    color: ColorOption = Color.AUTO,
+    verbose: ShowSoundOption = False,
 ) -> None:
     """Check all Services, Ingresses, routes and policies at once, and group what is wrong by its root cause.
 

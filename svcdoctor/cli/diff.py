@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from svcdoctor.cli.trace import Color
+from svcdoctor.cli.answering import Color, ColorOption
 from svcdoctor.model.errors import SvcdoctorError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -40,7 +40,7 @@ def diff(
         bool, typer.Option("--all-namespaces", "-A", help="Compare all namespaces.")
     ] = False,
     output: Annotated[Output, typer.Option("-o", "--output", help="Format of the answer.")] = Output.TERMINAL,
-    color: Annotated[Color, typer.Option("--color", help="When to use colour.")] = Color.AUTO,
+    color: ColorOption = Color.AUTO,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show every change.")] = False,
 ) -> None:
     """Compare two snapshots: what changed on a Service's way, and which findings came or went.

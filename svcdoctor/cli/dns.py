@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from svcdoctor.cli.answering import SnapshotOption
 from svcdoctor.cli.connected import connected
 from svcdoctor.cli.nodefacts import NodeFactsFlags, ask
 from svcdoctor.cli.opening import open_source
@@ -75,10 +75,7 @@ def dns(
         str, typer.Option("--debug-image", help="Image of the debug container: one with cat and getent.")
     ] = DEBUG_IMAGE,
     yes: Annotated[bool, typer.Option("--yes", help="Add the debug container without asking.")] = False,
-    snapshot: Annotated[
-        Path | None,
-        typer.Option("--snapshot", help="A saved cluster: a folder or archive of dumps.", show_default=False),
-    ] = None,
+    snapshot: SnapshotOption = None,
     output: Annotated[Output, typer.Option("-o", "--output", help="Format of the answer.")] = Output.TERMINAL,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all evidence and fixes.")] = False,
 ) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from svcdoctor.cli.answering import Color, ColorOption, FailOn, FailOnOption, OutputsOption, ShowSoundOption
 from svcdoctor.cli.choosing import ChoosingFlags, choosing
-from svcdoctor.cli.trace import Color, FailOn
 from svcdoctor.model.errors import SvcdoctorError
 
 if TYPE_CHECKING:
@@ -34,23 +34,10 @@ def lint(
     namespace: Annotated[
         str, typer.Option("-n", "--namespace", help="Where objects go that name no namespace.")
     ] = "default",
-    output: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="FORMAT or FORMAT=FILE, may be repeated: terminal (default), table, markdown, json, yaml, junit, "
-            "sarif, github, gitlab.",
-            show_default=False,
-        ),
-    ] = None,
-    fail_on: Annotated[
-        FailOn, typer.Option("--fail-on", help="Exit with 1 from this severity on.")
-    ] = FailOn.ERROR,
-    color: Annotated[Color, typer.Option("--color", help="When to use colour.")] = Color.AUTO,
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Show sound objects and all evidence.")
-    ] = False,
+    output: OutputsOption = None,
+    fail_on: FailOnOption = FailOn.ERROR,
+    color: ColorOption = Color.AUTO,
+    verbose: ShowSoundOption = False,
 ) -> None:
     """Check manifests alone: what the API server would reject, and what would not work if it took them.
 

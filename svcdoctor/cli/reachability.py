@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from svcdoctor.cli.answering import ManifestsOption, SnapshotOption
 from svcdoctor.cli.connected import connected
 from svcdoctor.cli.nodefacts import NodeFactsFlags, node_facts, progress
 from svcdoctor.cli.opening import open_source
@@ -35,19 +36,8 @@ def test(
     files: Annotated[
         list[str], typer.Argument(metavar="FILE…", help="Files of tests, or - for standard input.")
     ],
-    snapshot: Annotated[
-        Path | None,
-        typer.Option("--snapshot", help="A saved cluster: a folder or archive of dumps.", show_default=False),
-    ] = None,
-    manifests: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-f",
-            "--filename",
-            help="Manifests (file, folder, -): as if they were applied.",
-            show_default=False,
-        ),
-    ] = None,
+    snapshot: SnapshotOption = None,
+    manifests: ManifestsOption = None,
     output: Annotated[
         list[str] | None,
         typer.Option(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from svcdoctor.cli.answering import FailOn, FailOnOption, SnapshotOption
 from svcdoctor.cli.connected import connected
 from svcdoctor.cli.nodefacts import NodeFactsFlags
 from svcdoctor.cli.nodefacts import node_facts as node_facts_options
@@ -174,12 +175,6 @@ def _asked(words: list[str]) -> tuple[str, str, str, int | None]:
     return source, ip, protocol, port
 
 
-class FailOn(StrEnum):
-    ERROR = "error"
-    WARNING = "warning"
-    NEVER = "never"
-
-
 class AuditOutput(StrEnum):
     TERMINAL = "terminal"
     TABLE = "table"
@@ -205,16 +200,11 @@ def audit(
         list[str] | None,
         typer.Option("--node", help="Only this node; may be repeated.", show_default=False),
     ] = None,
-    snapshot: Annotated[
-        Path | None,
-        typer.Option("--snapshot", help="A saved cluster: a folder or archive of dumps.", show_default=False),
-    ] = None,
+    snapshot: SnapshotOption = None,
     output: Annotated[
         AuditOutput, typer.Option("-o", "--output", help="Format of the answer.")
     ] = AuditOutput.TERMINAL,
-    fail_on: Annotated[
-        FailOn, typer.Option("--fail-on", help="Exit with 1 from this severity on.")
-    ] = FailOn.ERROR,
+    fail_on: FailOnOption = FailOn.ERROR,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all evidence and fixes.")] = False,
 ) -> None:
     """Compare every Service's rules on every node with what the API demands.
@@ -241,10 +231,7 @@ def show(
     node_facts: NodeFactsFlags,
     service: Annotated[str, typer.Argument(metavar="svc/NAME", help="The Service.")],
     node: Annotated[str, typer.Option("--node", help="The node whose rules are shown.")],
-    snapshot: Annotated[
-        Path | None,
-        typer.Option("--snapshot", help="A saved cluster: a folder or archive of dumps.", show_default=False),
-    ] = None,
+    snapshot: SnapshotOption = None,
 ) -> None:
     """Show a Service's own rules on a node as the tree that its packets take.
 

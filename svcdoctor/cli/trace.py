@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from svcdoctor.cli.answering import Color, ColorOption, FailOn, FailOnOption, ManifestsOption, SnapshotOption
 from svcdoctor.cli.connected import connected
 from svcdoctor.cli.nodefacts import NodeFactsFlags, node_facts
 from svcdoctor.cli.opening import open_source
@@ -40,18 +41,6 @@ TABLES: dict[Output, Literal["table", "wide", "markdown"]] = {
     Output.WIDE: "wide",
     Output.MARKDOWN: "markdown",
 }
-
-
-class FailOn(StrEnum):
-    ERROR = "error"
-    WARNING = "warning"
-    NEVER = "never"
-
-
-class Color(StrEnum):
-    AUTO = "auto"
-    ALWAYS = "always"
-    NEVER = "never"
 
 
 class Protocol(StrEnum):
@@ -104,19 +93,8 @@ def trace(
     all_namespaces: Annotated[
         bool, typer.Option("--all-namespaces", "-A", help="Look for the Service in all namespaces.")
     ] = False,
-    snapshot: Annotated[
-        Path | None,
-        typer.Option("--snapshot", help="A saved cluster: a folder or archive of dumps.", show_default=False),
-    ] = None,
-    manifests: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-f",
-            "--filename",
-            help="Manifests (file, folder, -): as if they were applied.",
-            show_default=False,
-        ),
-    ] = None,
+    snapshot: SnapshotOption = None,
+    manifests: ManifestsOption = None,
     batch: Annotated[
         str | None,
         typer.Option(
@@ -124,10 +102,8 @@ def trace(
         ),
     ] = None,
     output: Annotated[Output, typer.Option("-o", "--output", help="Format of the answer.")] = Output.TERMINAL,
-    fail_on: Annotated[
-        FailOn, typer.Option("--fail-on", help="Exit with 1 from this severity on.")
-    ] = FailOn.ERROR,
-    color: Annotated[Color, typer.Option("--color", help="When to use colour.")] = Color.AUTO,
+    fail_on: FailOnOption = FailOn.ERROR,
+    color: ColorOption = Color.AUTO,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Show every hop and all evidence.")
     ] = False,
