@@ -1,4 +1,4 @@
-"""The options that commands with an answer share: when they fail, colour, the form of the answer, where facts are from."""
+"""Options that commands with an answer share: when they fail, colour, the form of the answer, where facts come from."""
 
 from __future__ import annotations
 
