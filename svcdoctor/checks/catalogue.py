@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 # Importing these registers every check of svcdoctor.
-from svcdoctor.checks import diagnose, lookups  # noqa: F401
+from svcdoctor.checks import families, lookups  # noqa: F401
 from svcdoctor.checks.plugins import PACKAGES, loaded
 from svcdoctor.checks.registry import REGISTRY, Check
 from svcdoctor.cluster.nearmiss import near_names

@@ -9,38 +9,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-# Importing the families registers their checks, in the order in which root causes are looked for.
-from svcdoctor.checks import (  # noqa: F401
-    asked,
-    balancers,
-    connections,
-    dns,
-    dnsserver,
-    external,
-    gateways,
-    hostnetwork,
-    ingressclasses,
-    ingresses,
-    mesh,
-    networkpolicies,
-    noderules,
-    nodes,
-    nodestate,
-    observed,
-    outside,
-    policies,
-    ports,
-    ranges,
-    readiness,
-    rejected,
-    selection,
-    services,
-    slices,
-    sockets,
-    staleslices,
-    topology,
-    unreached,
-)
+from svcdoctor.checks import families  # noqa: F401  (registers svcdoctor's own checks)
 from svcdoctor.checks.plugins import loaded
 from svcdoctor.checks.registry import Case, run
 from svcdoctor.cluster.wouldbe import is_placeholder
@@ -104,9 +73,7 @@ def exit_code(answer: Trace, fail_on: str) -> int:
     return 3 if answer.verdict is Verdict.UNKNOWN else 0
 
 
-def answer_once(
-    snapshot: Snapshot, request: Request, namespace: str, world: World | None = None
-) -> Trace:
+def answer_once(snapshot: Snapshot, request: Request, namespace: str, world: World | None = None) -> Trace:
     """The answer from what this Snapshot holds; what it lacked is in the Trace's ``needs``.
 
     ``world`` is the Snapshot's, where many questions share one.

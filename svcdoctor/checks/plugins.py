@@ -39,7 +39,7 @@ def loaded() -> tuple[str, ...]:
         return ()
     from importlib.metadata import entry_points
 
-    from svcdoctor.checks import diagnose  # noqa: F401  (svcdoctor's own come first: their codes are taken)
+    from svcdoctor.checks import families  # noqa: F401  (svcdoctor's own come first: their codes are taken)
 
     found = sorted(entry_points(group=GROUP), key=lambda e: (_package(e), e.name, e.value))
     return tuple(problem for entry in found if (problem := _load(entry)))

@@ -1,0 +1,35 @@
+"""svcdoctor's own checks, all of them: importing this registers them, in the order in which causes are looked for."""
+
+from __future__ import annotations
+
+from svcdoctor.checks import (  # noqa: F401
+    asked,
+    balancers,
+    connections,
+    dns,
+    dnsserver,
+    external,
+    gateways,
+    hostnetwork,
+    ingressclasses,
+    ingresses,
+    mesh,
+    networkpolicies,
+    noderules,
+    nodes,
+    nodestate,
+    observed,
+    outside,
+    policies,
+    ports,
+    ranges,
+    readiness,
+    rejected,
+    selection,
+    services,
+    slices,
+    sockets,
+    staleslices,
+    topology,
+    unreached,
+)
