@@ -253,11 +253,7 @@ def _left_out(traced: Trace, client: Client) -> tuple[MissingFact, ...]:
             found[MissingFact(f"observed traffic {fact}", f"requests were sent from {who} only", where)] = (
                 None
             )
-        elif (
-            entry.kind in ROUTED
-            or entry.protocol == "SCTP"
-            or not canonical_or_none(entry.address or "")
-        ):
+        elif entry.kind in ROUTED or entry.protocol == "SCTP" or not canonical_or_none(entry.address or ""):
             what = f"{entry.kind} {entry.address or ''}".strip()
             why = "requests are sent to addresses over TCP and UDP, not by names or through an Ingress"
             found[

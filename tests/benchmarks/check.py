@@ -45,7 +45,9 @@ def main():
         mine, theirs = min(a[0] for a, _ in pairs), min(b[0] for _, b in pairs)
         peak = max(a[1] for a, _ in pairs)
         each[services] = (mine - start) / services
-        print(f"{services} Services x {endpoints}, {size >> 20} MiB: {mine:.2f} s, orjson.loads {theirs:.2f} s")
+        print(
+            f"{services} Services x {endpoints}, {size >> 20} MiB: {mine:.2f} s, orjson.loads {theirs:.2f} s"
+        )
         if services >= 5000:
             report("whole process / orjson.loads", mine / theirs, 1.0)
             report("peak memory / size of the dumps", peak / size, 3.0)
