@@ -159,20 +159,27 @@ def test_watch_sees_an_update(
     path = tmp_path / "watch.kubeconfig"
     server.write_kubeconfig(path, namespace="truth")
     command = ["kubectl", "--kubeconfig", str(path), "get", "svc", "dual", "--watch"]
+    earlier = watches(server)
     with subprocess.Popen(command, env=kubectl_environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert columns(process.stdout.readline())[:2] == ["NAME", "TYPE"]
-        assert columns(process.stdout.readline())[:2] == ["dual", "NodePort"]
-        wait_for_watch(server)
-        before = store.get(SERVICES, "truth", "dual")
-        store.update(before | {"spec": before["spec"] | {"type": "LoadBalancer"}})
-        assert columns(process.stdout.readline())[:2] == ["dual", "LoadBalancer"]
-        process.terminate()
+        try:
+            assert process.stdout is not None
+            assert columns(process.stdout.readline())[:2] == ["NAME", "TYPE"]
+            assert columns(process.stdout.readline())[:2] == ["dual", "NodePort"]
+            wait_for_watch(server, earlier)
+            before = store.get(SERVICES, "truth", "dual")
+            store.update(before | {"spec": before["spec"] | {"type": "LoadBalancer"}})
+            assert columns(process.stdout.readline())[:2] == ["dual", "LoadBalancer"]
+        finally:
+            process.terminate()  # else leaving the block would wait for a watch that never ends
 
 
-def wait_for_watch(server: ApiServer) -> None:
-    deadline = time.monotonic() + 5
-    while not any("watch=true" in entry.query for entry in server.requests):
+def watches(server: ApiServer) -> int:
+    return sum("watch=true" in entry.query for entry in server.requests)
+
+
+def wait_for_watch(server: ApiServer, earlier: int) -> None:
+    deadline = time.monotonic() + 30
+    while watches(server) <= earlier:
         assert time.monotonic() < deadline, "kubectl never began to watch"
         time.sleep(0.02)
 
