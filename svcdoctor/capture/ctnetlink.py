@@ -11,7 +11,7 @@ from struct import Struct
 
 from svcdoctor.capture.frame import reverse
 
-NEW, GET = 0x100, 0x101  # IPCTNL_MSG_CT_NEW, _GET of NFNL_SUBSYS_CTNETLINK
+NEW, GET, DELETE = 0x100, 0x101, 0x102  # IPCTNL_MSG_CT_NEW, _GET, _DELETE of NFNL_SUBSYS_CTNETLINK
 ERROR, DONE = 2, 3
 REQUEST, DUMP = 1, 0x300
 GROUP_NEW = 1
@@ -19,6 +19,7 @@ GROUP_NEW = 1
 
 _ORIGINAL, _REPLY = 1, 2  # CTA_TUPLE_ORIG, _REPLY
 _IP, _PROTOCOL = 1, 2  # CTA_TUPLE_IP, _PROTO
+_NESTED = 0x8000  # NLA_F_NESTED
 _HEADER = Struct("=IHHII")
 _FAMILY = Struct("=BBH")
 _ATTRIBUTE = Struct("=HH")
@@ -45,6 +46,22 @@ def listing_request(sequence: int) -> bytes:
     """Asks for all connections of both families."""
     body = _FAMILY.pack(0, 0, 0)
     return _HEADER.pack(_HEADER.size + len(body), GET, REQUEST | DUMP, sequence, 0) + body
+
+
+def deletion_request(sequence: int, connection: Translation) -> bytes:
+    """Asks to forget a connection; nothing is answered where that can be done."""
+    size = (len(connection.original) - 4) // 2
+    source, destination = connection.original[:size], connection.original[size : 2 * size]
+    ports = connection.original[2 * size :]
+    first = 1 if size == 4 else 3  # CTA_IP_V4_SRC, CTA_IP_V6_SRC; the destination follows
+    ip = _attribute(first, source) + _attribute(first + 1, destination)
+    protocol = b"".join(
+        (_attribute(1, bytes((connection.protocol,))), _attribute(2, ports[:2]), _attribute(3, ports[2:]))
+    )
+    tuple_ = _attribute(_IP | _NESTED, ip) + _attribute(_PROTOCOL | _NESTED, protocol)
+    family = 2 if size == 4 else 10
+    body = _FAMILY.pack(family, 0, 0) + _attribute(_ORIGINAL | _NESTED, tuple_)
+    return _HEADER.pack(_HEADER.size + len(body), DELETE, REQUEST, sequence, 0) + body
 
 
 def messages(data: bytes) -> Iterator[Translation | End]:
@@ -83,6 +100,11 @@ def _tuple(data: bytes) -> tuple[int, bytes] | None:
     if not source or not destination or not ports[0] or not ports[1] or 1 not in protocol:
         return None
     return protocol[1][0], source + destination + ports[0][:2] + ports[1][:2]
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    length = _ATTRIBUTE.size + len(value)
+    return _ATTRIBUTE.pack(length, kind) + value + bytes(-length % 4)
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

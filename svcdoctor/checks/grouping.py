@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec import structs
+
+from svcdoctor.checks.meanwhile import of_many, without
 from svcdoctor.model.checkup import Reported
 from svcdoctor.model.finding import Finding
 
@@ -28,7 +31,7 @@ def by_root_cause(found: Iterable[tuple[str, tuple[Finding, ...]]]) -> tuple[Rep
             if subject:
                 names[subject] = None
             names.update(dict.fromkeys(s for s in finding.subjects if s.startswith("Service/")))
-    reported = [Reported(f, tuple(sorted(affected[key]))) for key, f in worst.items()]
+    reported = [_reported(finding, tuple(sorted(affected[key]))) for key, finding in worst.items()]
     return tuple(
         sorted(
             reported,
@@ -37,6 +40,12 @@ def by_root_cause(found: Iterable[tuple[str, tuple[Finding, ...]]]) -> tuple[Rep
     )
 
 
+def _reported(finding: Finding, affected: tuple[str, ...]) -> Reported:
+    services = sum(name.startswith("Service/") for name in affected)
+    fix = of_many(finding.fix) if services > 1 else finding.fix
+    return Reported(structs.replace(finding, fix=fix), affected)
+
+
 def _key(finding: Finding) -> Key:
     others = tuple(s for s in finding.subjects if not s.startswith("Service/"))
-    return finding.code, finding.fix, others or finding.subjects, finding.field
+    return finding.code, without(finding.fix), others or finding.subjects, finding.field

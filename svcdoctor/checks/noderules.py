@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from svcdoctor.checks.meanwhile import meanwhile
 from svcdoctor.checks.registry import Case, Raised, check, listed, subject
 from svcdoctor.model.finding import Severity
 from svcdoctor.path.audit import Difference
@@ -137,11 +138,12 @@ def _raise(code: str, subjects: tuple[str, ...], differences: list[Difference]) 
             evidence.append(f"rule: {rules[-1]}")
     if not subjects and len(services) > 1:
         evidence.insert(0, f"{len(services)} Services are concerned: {listed(services, 4)}")
+    concerned = tuple({subject(s): s for d in differences for s in (d.place.frontend.service,)}.values())
     return Raised(
         (*(subjects or services[:1]), *(f"Node/{n}" for n in nodes)),
         tuple(evidence[:12]),
         words.explanation,
-        words.fix.format(node=nodes[0]),
+        words.fix.format(node=nodes[0]) + meanwhile(code, concerned, nodes, differences),
         Severity.WARNING if words.partial and code != "RUL004" else None,
     )
 
@@ -156,7 +158,7 @@ def _met(case: Case, code: str) -> Iterator[Raised]:
             (subject(service), *(f"Node/{n}" for n in nodes)),
             tuple(dict.fromkeys(o.reason for o in outcomes))[:6],
             words.explanation,
-            words.fix.format(node=nodes[0] if nodes else "the node"),
+            words.fix.format(node=nodes[0] if nodes else "the node") + meanwhile(code, (service,), nodes),
         )
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_network
 
+from svcdoctor.checks.meanwhile import meanwhile
 from svcdoctor.checks.noderules import raised
 from svcdoctor.checks.registry import Case, Raised, check, listed, port_field, subject
 from svcdoctor.dataplane.hosts import Host
@@ -102,7 +103,8 @@ def stale_rules(world: World, host: Host, services: tuple[Service, ...]) -> Iter
         (*first_subject(services), f"Node/{host.name}"),
         tuple(evidence),
         "kube-proxy's log on the node names what it cannot write.",
-        f"kubectl -n kube-system logs -l k8s-app=kube-proxy --field-selector spec.nodeName={host.name} --tail=50",
+        f"kubectl -n kube-system logs -l k8s-app=kube-proxy --field-selector spec.nodeName={host.name} --tail=50"
+        + meanwhile("RUL002", services, (host.name,)),
     )
 
 
@@ -145,7 +147,8 @@ def two_backends(world: World, host: Host, services: tuple[Service, ...]) -> Ite
         (*first_subject(services), f"Node/{host.name}"),
         tuple(evidence),
         "Packets meet the rules of both. Remove those of the backend that kube-proxy no longer uses.",
-        f"{old} -t nat -F && {old} -t filter -F (on {host.name}), then restart kube-proxy there",
+        f"{old} -t nat -F && {old} -t filter -F (on {host.name}), then restart kube-proxy there"
+        + meanwhile("RUL005", services, (host.name,)),
     )
 
 
@@ -190,7 +193,8 @@ def left_over(world: World, host: Host, services: tuple[Service, ...]) -> Iterat
             (*first_subject(services), f"Node/{host.name}"),
             tuple(evidence),
             "Old rules keep sending to the endpoints of their time. Let kube-proxy remove them.",
-            f"kube-proxy --cleanup (on {host.name}), then start kube-proxy again",
+            f"kube-proxy --cleanup (on {host.name}), then start kube-proxy again"
+            + meanwhile("RUL007", services, (host.name,)),
         )
 
 

@@ -213,15 +213,17 @@ def _serve_metrics(run: ForwardRun, text: str) -> None:
     import sys
 
     from svcdoctor.proxy.arguments import parse_addresses, parse_listening
+    from svcdoctor.proxy.httpanswers import AnswerServer
     from svcdoctor.proxy.listening import bound_addresses, local_sockets
-    from svcdoctor.proxy.scrapes import PATH, ScrapeServer
+    from svcdoctor.proxy.scrapes import PATH, scraped
     from svcdoctor.report.forwarding import address_text, say
     from svcdoctor.report.forwardmetrics import as_prometheus
 
     addresses, port = parse_listening("--metrics", text, parse_addresses(["localhost"]))
     sockets = local_sockets(addresses, port, lambda error: say(error.message, sys.stderr))
     say(f"Metrics on http://{address_text(bound_addresses(sockets)[0])}{PATH}", sys.stderr)
-    run.beside.append(ScrapeServer(run.loop, sockets, lambda: as_prometheus(run.status())))
+    respond = scraped(lambda done: done(as_prometheus(run.status())))
+    run.beside.append(AnswerServer(run.loop, sockets, respond))
 
 
 def _plans(

@@ -48,6 +48,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "svcdoctor.cli.forward",
         "Forward local ports to pods, over their restarts and rollouts.",
     ),
+    "proxy": (
+        "svcdoctor.cli.proxy",
+        "Forward for a Service yourself where kube-proxy does not: in user space, or with rules of svcdoctor's own.",
+    ),
     "watch": (
         "svcdoctor.cli.watch",
         "Watch a Service's endpoints, findings and, with --probe, its answers; say at the end what was unavailable.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from ipaddress import ip_network
 
@@ -95,6 +95,10 @@ class Host:
 
     @cached_property
     def rulesets(self) -> tuple[Ruleset, ...]:
+        return self.rulesets_but()
+
+    def rulesets_but(self, but: str = "") -> tuple[Ruleset, ...]:
+        """All rules but those of nftables tables of that name."""
         found: list[Ruleset] = [IptablesRules(save, self.router) for save in self._saves]
         dump = self._dump(NFT)
         if dump is not None:
@@ -107,7 +111,11 @@ class Host:
                 for name in save.tables
                 if name not in save.incomplete
             }
-            left_out = [name for name, table in read.tables.items() if name in saved and is_iptables(table)]
+            left_out = [
+                name
+                for name, table in read.tables.items()
+                if (name in saved and is_iptables(table)) or table.name == but
+            ]
             found.append(NftablesRules(read, self.router, left_out))
         return tuple(found)
 
@@ -153,9 +161,11 @@ class Host:
 
     @cached_property
     def node(self) -> Node | None:
-        if self.unknown:
-            return None
-        return Node(self.rulesets, self.router, self._ipvs, self.families)
+        return self.node_of(self.rulesets)
+
+    def node_of(self, rulesets: Iterable[Ruleset]) -> Node | None:
+        """The node with these rules instead of its own."""
+        return Node(rulesets, self.router, self._ipvs, self.families) if not self.unknown else None
 
     # --- what checks ask
 

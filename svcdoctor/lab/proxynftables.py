@@ -18,10 +18,47 @@ from svcdoctor.model.nodefacts import ProxySettings
 from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.node.chainnames import EndpointName, nftables_base
 from svcdoctor.path.endpoints import Endpoint
-from svcdoctor.path.nodeplan import MASQUERADE_MARK, PodTraffic, PortPlan, ProxyPlan, plan
+from svcdoctor.path.nodeplan import MASQUERADE_MARK, PortPlan, ProxyPlan, plan
+from svcdoctor.proxy.kernel.statements import (
+    DROP,
+    NEW,
+    PORT,
+    PROTOCOL,
+    Rule,
+    Statement,
+    address,
+    concat,
+    from_outside,
+    from_pods,
+    goto,
+    guard,
+    jump,
+    local,
+    mark,
+    masquerading,
+    match,
+    network,
+    not_loopback,
+    numbered,
+    reject,
+    rule,
+    service,
+    spread,
+    spread_sticky,
+    sticky,
+    vmap,
+)
+from svcdoctor.proxy.kernel.tabletext import (
+    ADDRESS,
+    PROTOCOL_PORT,
+    Kept,
+    Key,
+    chains_text,
+    element,
+    kept_text,
+    table_text,
+)
 
-_MASQUERADE = f"mark set mark or {MASQUERADE_MARK:#x}"
-_PORT_TYPE = "inet_proto . inet_service"
 _BASE_CHAINS = {
     "filter-prerouting-pre-dnat": "type filter hook prerouting priority -110",
     "filter-output-pre-dnat": "type filter hook output priority -110",
@@ -33,33 +70,33 @@ _BASE_CHAINS = {
     "nat-postrouting": "type nat hook postrouting priority 100",
 }
 _JUMPS = {
-    "filter-prerouting-pre-dnat": ("ct state new jump firewall-check",),
-    "filter-output-pre-dnat": ("ct state new jump firewall-check",),
+    "filter-prerouting-pre-dnat": (rule(NEW, jump("firewall-check")),),
+    "filter-output-pre-dnat": (rule(NEW, jump("firewall-check")),),
     "filter-input": (
-        "ct state new jump nodeport-endpoints-check",
-        "ct state new jump service-endpoints-check",
+        rule(NEW, jump("nodeport-endpoints-check")),
+        rule(NEW, jump("service-endpoints-check")),
     ),
-    "filter-forward": ("ct state new jump service-endpoints-check", "ct state new jump cluster-ips-check"),
-    "filter-output": ("ct state new jump service-endpoints-check", "ct state new jump cluster-ips-check"),
-    "nat-prerouting": ("jump services",),
-    "nat-output": ("jump services",),
-    "nat-postrouting": ("jump masquerading",),
+    "filter-forward": (rule(NEW, jump("service-endpoints-check")), rule(NEW, jump("cluster-ips-check"))),
+    "filter-output": (rule(NEW, jump("service-endpoints-check")), rule(NEW, jump("cluster-ips-check"))),
+    "nat-prerouting": (rule(jump("services")),),
+    "nat-output": (rule(jump("services")),),
+    "nat-postrouting": (rule(jump("masquerading")),),
 }
 
 
 @dataclass(slots=True)
 class _Table:
-    """The table as it grows. Of two values for one key of a map the first stays."""
+    """The table as it grows: elements as text by their keys. Of two values for one key of a map the first stays."""
 
-    chains: dict[str, list[str]] = field(default_factory=dict)
+    chains: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
     affinity_sets: dict[str, int] = field(default_factory=dict)
-    cluster_ips: dict[str, None] = field(default_factory=dict)
-    hairpins: dict[str, None] = field(default_factory=dict)
-    service_ips: dict[str, str] = field(default_factory=dict)
-    service_node_ports: dict[str, str] = field(default_factory=dict)
-    firewall_ips: dict[str, str] = field(default_factory=dict)
-    no_endpoint_services: dict[str, str] = field(default_factory=dict)
-    no_endpoint_node_ports: dict[str, str] = field(default_factory=dict)
+    cluster_ips: dict[Key, str] = field(default_factory=dict)
+    hairpins: dict[Key, str] = field(default_factory=dict)
+    service_ips: dict[Key, str] = field(default_factory=dict)
+    service_node_ports: dict[Key, str] = field(default_factory=dict)
+    firewall_ips: dict[Key, str] = field(default_factory=dict)
+    no_endpoint_services: dict[Key, str] = field(default_factory=dict)
+    no_endpoint_node_ports: dict[Key, str] = field(default_factory=dict)
 
 
 def nftables_rules(
@@ -71,55 +108,39 @@ def nftables_rules(
     """
     whole = plan(snapshot, node, settings, family, addresses)
     ip = "ip6" if family == 6 else "ip"
-    table = _Table(chains={name: list(rules) for name, rules in _JUMPS.items()})
-    table.chains |= _dispatch(whole, ip)
+    table = _Table(chains=_JUMPS | _dispatch(whole, ip))
     for port in whole.ports:
         _Port(port, whole, table, ip, node).write()
-    return "\n".join(_render(whole, table, ip))
+    return "\n".join((*_render(whole, table, ip), ""))
 
 
-def _from_pods(pods: PodTraffic, ip: str, negated: bool = False) -> str:
-    no = "!= " if negated else ""
-    if pods.network:
-        return f"{ip} saddr {no}{pods.network}"
-    return f'iifname {no}"{pods.interface}{"*" if pods.prefix else ""}"'
-
-
-def _dispatch(whole: ProxyPlan, ip: str) -> dict[str, list[str]]:
+def _dispatch(whole: ProxyPlan, ip: str) -> dict[str, tuple[Rule, ...]]:
     """The chains that look a packet up, and those that act on what was found."""
-    service_key = f"{ip} daddr . meta l4proto . th dport"
-    to_node = f"{ip} daddr @nodeport-ips"
+    to_node: tuple[Statement, ...] = (match(address(ip), "@nodeport-ips"),)
     if whole.node_port_addresses is None:
-        to_node = f"fib daddr type local {ip} daddr != {'::1' if whole.family == 6 else '127.0.0.0/8'}"
-    services = [
-        f"{service_key} vmap @service-ips",
-        f"{to_node} meta l4proto . th dport vmap @service-nodeports",
-    ]
+        to_node = (local("daddr"), not_loopback(ip))
+    to_cluster = match(address(ip), "@cluster-ips")
+    ports = concat(PROTOCOL, PORT)
+    services = [rule(vmap(service(ip), "service-ips")), rule(*to_node, vmap(ports, "service-nodeports"))]
     if whole.masquerade_all:
-        services.insert(0, f"{ip} daddr @cluster-ips {_MASQUERADE}")
+        services.insert(0, rule(to_cluster, mark(MASQUERADE_MARK)))
     elif whole.pods is not None:
-        others = _from_pods(whole.pods, ip, negated=True)
+        others = from_pods(whole.pods, ip, "!=")
         comment = "masquerade clusterIP traffic from outside cluster"
-        services.insert(0, f'{ip} daddr @cluster-ips {others} {_MASQUERADE} comment "{comment}"')
-    unallocated = [
-        f'{ip} daddr @cluster-ips reject comment "Reject traffic to invalid ports of ClusterIPs"',
-    ]
+        services.insert(0, rule(to_cluster, others, mark(MASQUERADE_MARK), comment=comment))
+    unallocated = [rule(to_cluster, reject(ip), comment="Reject traffic to invalid ports of ClusterIPs")]
     if whole.service_cidrs:
-        cidrs = ", ".join(whole.service_cidrs)
+        cidrs = [network(cidr) for cidr in whole.service_cidrs]
         comment = "Drop traffic to unallocated ClusterIPs"
-        unallocated.append(f'{ip} daddr {{ {cidrs} }} drop comment "{comment}"')
-    mark = f"{MASQUERADE_MARK:#x}"
+        unallocated.append(rule(match(address(ip), {"set": cidrs}), DROP, comment=comment))
     return {
-        "nodeport-endpoints-check": [f"{to_node} meta l4proto . th dport vmap @no-endpoint-nodeports"],
-        "service-endpoints-check": [f"{service_key} vmap @no-endpoint-services"],
-        "firewall-check": [f"{service_key} vmap @firewall-ips"],
-        "services": services,
-        "masquerading": [
-            f"mark and {mark} != 0 mark set mark xor {mark} masquerade fully-random",
-            f"ct status dnat {ip} saddr . {service_key} @hairpin-connections masquerade fully-random",
-        ],
-        "cluster-ips-check": unallocated,
-        "reject-chain": ["reject"],
+        "nodeport-endpoints-check": (rule(*to_node, vmap(ports, "no-endpoint-nodeports")),),
+        "service-endpoints-check": (rule(vmap(service(ip), "no-endpoint-services")),),
+        "firewall-check": (rule(vmap(service(ip), "firewall-ips")),),
+        "services": tuple(services),
+        "masquerading": masquerading(ip, MASQUERADE_MARK, "hairpin-connections"),
+        "cluster-ips-check": tuple(unallocated),
+        "reject-chain": (rule(reject(ip)),),
     }
 
 
@@ -140,158 +161,116 @@ class _Port:
 
     def write(self) -> None:
         port, table = self.port, self.table
-        table.cluster_ips[port.cluster_ip] = None
+        table.cluster_ips[port.cluster_ip,] = port.cluster_ip
         self._addresses()
         if port.has_endpoints and port.externally_accessible:
-            table.chains[self.external_chain] = self._external()
+            here = self.local_chain if port.has_external_endpoints else ""
+            table.chains[self.external_chain] = from_outside(
+                self.ip, MASQUERADE_MARK, self.whole.pods, port.external_local, self.cluster_chain, here
+            )
         if port.filtered:
-            sources = ", ".join(port.allowed_sources)
-            table.chains[self.firewall_chain] = [f"{self.ip} saddr != {{ {sources} }} drop"]
+            table.chains[self.firewall_chain] = (guard(self.ip, port.allowed_sources),)
         if port.cluster:
             table.chains[self.cluster_chain] = self._policy(port.cluster)
         if port.local:
             table.chains[self.local_chain] = self._policy(port.local)
         for endpoint in port.reachable:
             if endpoint.node == self.node:
-                ip, protocol = endpoint.ip, port.name.protocol
-                table.hairpins[f"{ip} . {ip} . {protocol} . {endpoint.port}"] = None
+                key: Key = (endpoint.ip, endpoint.ip, port.name.protocol, endpoint.port)
+                table.hairpins[key] = element(key)
             if port.affinity_seconds:
                 self._sticky(endpoint)
 
     def _addresses(self) -> None:
         port, table = self.port, self.table
         internal = self.local_chain if port.internal_local else self.cluster_chain
-        missing = f'comment "{port.name}" : ' + ("drop" if port.has_endpoints else "goto reject-chain")
-        key = self._key(port.cluster_ip)
+        key: Key = (port.cluster_ip, port.name.protocol, port.port)
         if port.has_internal_endpoints:
-            table.service_ips.setdefault(key, f": goto {internal}")
+            _claim(table.service_ips, key, goto(internal))
         else:
-            table.no_endpoint_services.setdefault(key, missing)
+            self._missing(table.no_endpoint_services, key)
         for ip in (*port.external_ips, *port.load_balancer_ips):
+            key = ip, port.name.protocol, port.port
             if port.has_endpoints:
-                table.service_ips.setdefault(self._key(ip), f": goto {self.external_chain}")
+                _claim(table.service_ips, key, goto(self.external_chain))
             if not port.has_external_endpoints:
-                table.no_endpoint_services.setdefault(self._key(ip), missing)
+                self._missing(table.no_endpoint_services, key)
         if port.filtered:
             for ip in port.load_balancer_ips:
-                table.firewall_ips.setdefault(self._key(ip), f": goto {self.firewall_chain}")
+                key = ip, port.name.protocol, port.port
+                _claim(table.firewall_ips, key, goto(self.firewall_chain))
         if port.node_port:
-            key = f"{port.name.protocol} . {port.node_port}"
+            key = port.name.protocol, port.node_port
             if port.has_endpoints:
-                table.service_node_ports.setdefault(key, f": goto {self.external_chain}")
+                _claim(table.service_node_ports, key, goto(self.external_chain))
             if not port.has_external_endpoints:
-                table.no_endpoint_node_ports.setdefault(key, missing)
+                self._missing(table.no_endpoint_node_ports, key)
 
-    def _key(self, ip: str) -> str:
-        return f"{ip} . {self.port.name.protocol} . {self.port.port}"
+    def _missing(self, elements: dict[Key, str], key: Key) -> None:
+        verdict = DROP if self.port.has_endpoints else goto("reject-chain")
+        elements.setdefault(key, element(key, verdict, str(self.port.name)))
 
-    def _external(self) -> list[str]:
-        """Traffic from outside: policy Local keeps its source, save from pods and from the node itself."""
-        port = self.port
-        if not port.external_local:
-            return [f'{_MASQUERADE} comment "masquerade"', f"goto {self.cluster_chain}"]
-        rules = []
-        if self.whole.pods is not None:
-            pods = _from_pods(self.whole.pods, self.ip)
-            rules.append(f'{pods} goto {self.cluster_chain} comment "short-circuit pod traffic"')
-        rules.append(f'fib saddr type local {_MASQUERADE} comment "masquerade local traffic"')
-        rules.append(f'fib saddr type local goto {self.cluster_chain} comment "short-circuit local traffic"')
-        if port.has_external_endpoints:
-            rules.append(f"goto {self.local_chain}")
-        return rules
-
-    def _policy(self, endpoints: tuple[Endpoint, ...]) -> list[str]:
+    def _policy(self, endpoints: tuple[Endpoint, ...]) -> tuple[Rule, ...]:
         """Choose among the endpoints, all with the same probability, those that a client had before first."""
-        choose = f"numgen random mod {len(endpoints)}"
         if not self.port.affinity_seconds:
-            ends = ", ".join(f"{i} : {e.ip} . {e.port}" for i, e in enumerate(endpoints))
-            return [f"meta l4proto {self.port.name.protocol} dnat {self.ip} to {choose} map {{ {ends} }}"]
+            ends = numbered((e.ip, e.port) for e in endpoints)
+            return (spread(self.ip, self.port.name.protocol, len(endpoints), ends),)
         bases = [self._base(e) for e in endpoints]
-        ends = ", ".join(f"{i} : goto endpoint-{base}" for i, base in enumerate(bases))
-        return [
-            *(f"{self.ip} saddr @affinity-{base} goto endpoint-{base}" for base in bases),
-            f"{choose} vmap {{ {ends} }}",
-        ]
+        return spread_sticky(self.ip, ((f"endpoint-{base}", f"affinity-{base}") for base in bases))
 
     def _sticky(self, endpoint: Endpoint) -> None:
         """The chain of one endpoint and the set of the clients that it had."""
         base = self._base(endpoint)
-        self.table.affinity_sets[f"affinity-{base}"] = self.port.affinity_seconds
-        self.table.chains[f"endpoint-{base}"] = [
-            f"update @affinity-{base} {{ {self.ip} saddr }}",
-            f"meta l4proto {self.port.name.protocol} dnat to {endpoint.address}",
-        ]
+        protocol, clients = self.port.name.protocol, f"affinity-{base}"
+        self.table.affinity_sets[clients] = self.port.affinity_seconds
+        self.table.chains[f"endpoint-{base}"] = sticky(self.ip, protocol, clients, endpoint.ip, endpoint.port)
 
     def _base(self, endpoint: Endpoint) -> str:
         return nftables_base(EndpointName(self.port.name, endpoint.ip, endpoint.port))
 
 
+def _claim(elements: dict[Key, str], key: Key, verdict: Statement) -> None:
+    elements.setdefault(key, element(key, verdict))
+
+
 def _render(whole: ProxyPlan, table: _Table, ip: str) -> Iterable[str]:
     """The file's lines. The table is made, deleted and made again, so that it need not be there before."""
-    address = f"ipv{whole.family}_addr"
-    service_type = f"{address} . {_PORT_TYPE}"
-    yield f"add table {ip} kube-proxy"
-    yield f"delete table {ip} kube-proxy"
-    yield f"table {ip} kube-proxy {{"
-    yield 'comment "rules for kube-proxy"'
-    yield from _set("cluster-ips", address, "Active ClusterIPs", table.cluster_ips)
+    address_type = ADDRESS[ip]
+    to_service = (address_type, *PROTOCOL_PORT)
+    kept: list[tuple[Kept, Iterable[str]]] = [
+        (Kept("cluster-ips", (address_type,), comment="Active ClusterIPs"), table.cluster_ips.values())
+    ]
     if whole.node_port_addresses is not None:
         comment = "IPs that accept NodePort traffic"
-        yield from _set("nodeport-ips", address, comment, whole.node_port_addresses)
-    yield from _set(
-        "hairpin-connections", f"{address} . {service_type}", "service hairpin connections", table.hairpins
+        kept.append((Kept("nodeport-ips", (address_type,), comment=comment), whole.node_port_addresses))
+    comment = "service hairpin connections"
+    kept.append(
+        (Kept("hairpin-connections", (address_type, *to_service), comment=comment), table.hairpins.values())
     )
-    for name, seconds in table.affinity_sets.items():
-        yield f"set {name} {{ type {address}; flags dynamic,timeout; timeout {seconds}s; }}"
-    yield from _map(
-        "service-ips",
-        service_type,
-        "ClusterIP, ExternalIP and LoadBalancer IP traffic",
-        table.service_ips,
-    )
-    yield from _map("service-nodeports", _PORT_TYPE, "NodePort traffic", table.service_node_ports)
-    yield from _map(
-        "firewall-ips",
-        service_type,
-        "destinations that are subject to LoadBalancerSourceRanges",
-        table.firewall_ips,
-    )
-    yield from _map(
-        "no-endpoint-services",
-        service_type,
-        "vmap to drop or reject packets to services with no endpoints",
-        table.no_endpoint_services,
-    )
-    yield from _map(
-        "no-endpoint-nodeports",
-        _PORT_TYPE,
-        "vmap to drop or reject packets to service nodeports with no endpoints",
-        table.no_endpoint_node_ports,
-    )
-    for name, rules in table.chains.items():
-        yield f"chain {name} {{"
-        if name in _BASE_CHAINS:
-            yield f"{_BASE_CHAINS[name]};"
-        yield from rules
-        yield "}"
-    yield "}\n"
-
-
-def _set(name: str, type_: str, comment: str, elements: Iterable[str]) -> Iterable[str]:
-    return _block(f"set {name}", f"type {type_}", comment, tuple(elements))
-
-
-def _map(name: str, type_: str, comment: str, elements: dict[str, str]) -> Iterable[str]:
-    found = tuple(f"{key} {value}" for key, value in elements.items())
-    return _block(f"map {name}", f"type {type_} : verdict", comment, found)
-
-
-def _block(head: str, type_: str, comment: str, elements: tuple[str, ...]) -> Iterable[str]:
-    yield f"{head} {{"
-    yield f"{type_}"
-    yield f'comment "{comment}"'
-    if elements:
-        yield "elements = {"
-        yield ",\n".join(elements)
-        yield "}"
-    yield "}"
+    kept += [(Kept(name, (address_type,), seconds=s), ()) for name, s in table.affinity_sets.items()]
+    for name, fields, comment, elements in (
+        ("service-ips", to_service, "ClusterIP, ExternalIP and LoadBalancer IP traffic", table.service_ips),
+        ("service-nodeports", PROTOCOL_PORT, "NodePort traffic", table.service_node_ports),
+        (
+            "firewall-ips",
+            to_service,
+            "destinations that are subject to LoadBalancerSourceRanges",
+            table.firewall_ips,
+        ),
+        (
+            "no-endpoint-services",
+            to_service,
+            "vmap to drop or reject packets to services with no endpoints",
+            table.no_endpoint_services,
+        ),
+        (
+            "no-endpoint-nodeports",
+            PROTOCOL_PORT,
+            "vmap to drop or reject packets to service nodeports with no endpoints",
+            table.no_endpoint_node_ports,
+        ),
+    ):
+        kept.append((Kept(name, fields, True, comment), elements.values()))
+    sets = (line for one, elements in kept for line in kept_text(ip, one, elements))
+    chains = chains_text(table.chains, _BASE_CHAINS, ip)
+    return table_text(ip, "kube-proxy", "rules for kube-proxy", (*sets, *chains))

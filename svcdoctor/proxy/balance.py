@@ -7,6 +7,7 @@ longer offered is not chosen any more; it is draining until its last connection 
 from __future__ import annotations
 
 import random
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Enum
@@ -20,6 +21,10 @@ AFFINITY_SECONDS = 10800.0
 MOST_CLIENTS = 65536
 """Clients that are remembered; with more, the one that was not seen for longest is forgotten."""
 
+_DRAWS = 4
+_SPREAD = 0x9E3779B97F4A7C15
+_WORD = (1 << 64) - 1
+
 
 class BalancerPolicy(Enum):
     """The policies by the names that a user gives them."""
@@ -28,6 +33,7 @@ class BalancerPolicy(Enum):
     LEAST_CONN = "least-conn"
     RANDOM = "random"
     STICKY = "sticky"
+    CONSISTENT_HASH = "consistent-hash"
 
 
 class Policy(Protocol):
@@ -90,8 +96,40 @@ class Random:
     def choose(
         self, client: str, avoid: Collection[Endpoint], live: Mapping[Endpoint, int]
     ) -> Endpoint | None:
-        left = [e for e in self._endpoints if e not in avoid] if avoid else self._endpoints
+        endpoints = self._endpoints
+        if not endpoints:
+            return None
+        for _ in range(_DRAWS):  # mostly little is to be avoided, and a list of the others is long
+            chosen = endpoints[int(self._generator.random() * len(endpoints))]
+            if chosen not in avoid:
+                return chosen
+        left = [e for e in endpoints if e not in avoid]
         return self._generator.choice(left) if left else None
+
+
+class ConsistentHash:
+    """A client's connections all go to the same one, in every process; where endpoints come and go, only the clients
+    of those move (rendezvous hashing). O(endpoints)."""
+
+    def __init__(self) -> None:
+        self._seeds: dict[Endpoint, int] = {}
+
+    def update(self, endpoints: Iterable[Endpoint]) -> None:
+        self._seeds = {e: zlib.crc32(f"{e.ip} {e.port}".encode()) * _SPREAD & _WORD for e in endpoints}
+
+    def choose(
+        self, client: str, avoid: Collection[Endpoint], live: Mapping[Endpoint, int]
+    ) -> Endpoint | None:
+        key = zlib.crc32(client.encode()) * _SPREAD & _WORD
+        candidates = (e for e in self._seeds if e not in avoid)
+        return max(candidates, key=lambda e: _mixed(self._seeds[e] ^ key), default=None)
+
+
+def _mixed(word: int) -> int:
+    """The finalizer of splitmix64: every bit depends on every other."""
+    word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 & _WORD
+    word = (word ^ word >> 27) * 0x94D049BB133111EB & _WORD
+    return word ^ word >> 31
 
 
 class Sticky:
@@ -146,15 +184,18 @@ def make_policy(name: BalancerPolicy, seed: int, clock: Callable[[], float]) -> 
             return Random(random.Random(seed))
         case BalancerPolicy.STICKY:
             return Sticky(RoundRobin(), clock)
+        case BalancerPolicy.CONSISTENT_HASH:
+            return ConsistentHash()
 
 
 class Balancer:
-    """The endpoints that are offered, and how many connections each one has."""
+    """The endpoints that are offered, and how many connections each one has. Balancers that share endpoints may share
+    these counts, ``live``."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, live: dict[Endpoint, int] | None = None) -> None:
         self._policy = policy
         self._offered: tuple[Endpoint, ...] = ()
-        self._live: dict[Endpoint, int] = {}
+        self._live: dict[Endpoint, int] = {} if live is None else live
 
     def update(self, endpoints: Iterable[Endpoint]) -> None:
         """Offer these, and no others."""
@@ -181,6 +222,10 @@ class Balancer:
         if chosen is not None:
             self._live[chosen] = self._live.get(chosen, 0) + 1
         return chosen
+
+    def full(self, limit: int) -> set[Endpoint]:
+        """Those that have ``limit`` connections or more."""
+        return {e for e, count in self._live.items() if count >= limit}
 
     def release(self, endpoint: Endpoint) -> None:
         """A connection that was taken has ended, or was never made."""

@@ -7,6 +7,7 @@ idle holds neither.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import sys
@@ -66,6 +67,8 @@ class Buffers:
         block = bytearray(BLOCK)
         self.vector = [block]
         self.view = memoryview(block)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(block))
+        """The block's, for calls of the C library."""
         self._free: list[Pipe] = []
         self.made = 0
         """Pipes that there are."""

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable
 
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.proxy.balance import Balancer
-from svcdoctor.proxy.datagrams import Peer, make_datagrams
+from svcdoctor.proxy.datagrams import make_datagrams
 from svcdoctor.proxy.dialing import Dialing, Done, Telling
 from svcdoctor.proxy.endpoint import Endpoint
 from svcdoctor.proxy.forwarding import Began, Ended, Event, Missed
 from svcdoctor.proxy.loop import Loop
 from svcdoctor.proxy.reach import ByConnection, Way
-from svcdoctor.proxy.udp import UdpRelay
+from svcdoctor.proxy.udp import Flow, UdpRelay
 
 
 def check_datagrams(way: Way) -> ByConnection:
@@ -42,7 +42,7 @@ class DatagramForwarding:
         self._tell = tell
         self._datagrams = make_datagrams()
         self._relays: list[UdpRelay] = []
-        self._flows: dict[Peer, Endpoint] = {}
+        self._flows: dict[Flow, Endpoint] = {}
 
     def add(self, sock: socket.socket) -> None:
         """Take over a bound, non-blocking socket."""
@@ -59,22 +59,25 @@ class DatagramForwarding:
 
     # --- of the relays
 
-    def dial(self, client: Peer, done: Done) -> Dialing:
-        endpoint = self._balancer.take(client[0])
+    def dial(self, flow: Flow, done: Done) -> Dialing:
+        endpoint = self._balancer.take(flow.client[0])
         if endpoint is None:
             return Telling(self._loop, OSError(113, "no pod is ready"), done)
-        self._flows[client] = endpoint
-        self._tell(Began((client[0], client[1]), self._local))
+        self._flows[flow] = endpoint
+        self._tell(Began(flow.client, self._local))
         return self._dialer.dial_udp(endpoint, done)
 
-    def failed(self, client: Peer, error: OSError) -> None:
-        endpoint = self._flows.get(client)
+    def failed(self, flow: Flow, error: OSError, done: Done | None) -> None:
+        endpoint = self._flows.get(flow)
         if endpoint is not None:
             why = (error.strerror or str(error)).lower()
-            self._tell(Missed((client[0], client[1]), self._local, endpoint, why))
+            self._tell(Missed(flow.client, self._local, endpoint, why))
 
-    def ended(self, client: Peer) -> None:
-        endpoint = self._flows.pop(client, None)
+    def answered(self, flow: Flow) -> None:
+        pass
+
+    def ended(self, flow: Flow) -> None:
+        endpoint = self._flows.pop(flow, None)
         if endpoint is not None:
             self._balancer.release(endpoint)
-            self._tell(Ended((client[0], client[1]), self._local, endpoint, 0, 0, ""))
+            self._tell(Ended(flow.client, self._local, endpoint, 0, 0, ""))

@@ -1,22 +1,37 @@
 """Datagrams in batches: up to 64 with one call on Linux (recvmmsg(2), sendmmsg(2)), one by one elsewhere.
 
 A batch is received into buffers, and sent from there. The kernel's structures are made once; per datagram, only
-lengths are written. An address is a key here, the bytes of its sockaddr on Linux; `peer` says it to people.
+lengths are written. Datagrams of one length to one address are one packet for the kernel until they leave
+(UDP_SEGMENT, udp(7)). An address is a key here, the bytes of its sockaddr on Linux; `peer` says it to people.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import socket
+import struct
 import sys
+from array import array
 from collections.abc import Hashable, Iterator
 from typing import Protocol
+
+from svcdoctor.proxy.descriptors import whole_socket
+from svcdoctor.proxy.senders import CONTROL, NAME, ask_for_target, parts, sender, target, without_interface
 
 BATCH = 64
 LONGEST = 65535
 """Bytes: more than any UDP datagram holds."""
+
+_UDP_SEGMENT = 103
+_JOINED = 1200
+"""Bytes of the longest datagrams that are sent as one packet: every path takes them."""
+_LONGEST_JOINED = 65000
+_NOT_JOINED = {errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EAGAIN}
+"""The path or the device does not take it, or the socket not all of it."""
+_SEGMENT = struct.Struct("@nii H 6x")  # a cmsghdr and its value, aligned
 
 Peer = tuple[str, int]
 """An IP address and a port."""
@@ -36,12 +51,22 @@ class Datagrams(Protocol):
     def data(self, index: int) -> bytes:
         """One datagram."""
 
+    def size(self, first: int, end: int) -> int:
+        """Bytes that datagrams of the batch have together."""
+
     def send(self, fd: int, first: int, end: int, to: Hashable | None) -> int:
         """Send datagrams of the batch, to an address if the socket is not connected; returns how many were taken, at
         least 1. An error is the first one's, or that of a datagram sent before."""
 
     def peer(self, key: Hashable) -> Peer:
         """The address that a key stands for."""
+
+    def tell_local(self, sock: socket.socket) -> None:
+        """Let the keys of senders hold which address of this machine they sent to, where the system can: answers go
+        out from there. For sockets that are bound to no address."""
+
+    def local(self, key: Hashable) -> str:
+        """The IP address of this machine that a key holds, empty where none."""
 
 
 class _IoVec(ctypes.Structure):
@@ -68,11 +93,17 @@ class _Header(ctypes.Structure):
     _fields_ = (("message", _Message), ("len", ctypes.c_uint))
 
 
-_NAME = 28  # bytes of a sockaddr_in6, the longest here
-_IPV4_NAME = 16
 _WORDS = ctypes.sizeof(_Header) // 4
 _NAMELEN = _Message.namelen.offset // 4
 _LEN = _Header.len.offset // 4
+_LONGS = ctypes.sizeof(_Header) // ctypes.sizeof(ctypes.c_size_t)
+_CONTROLLEN = _Message.controllen.offset // ctypes.sizeof(ctypes.c_size_t)
+
+
+# What is written anew for each batch.
+_LONGEST_LENGTHS = memoryview(array("L", [LONGEST] * BATCH))
+_CONTROL_LENGTHS = memoryview(array("L", [CONTROL] * BATCH))
+_NAME_LENGTHS = memoryview(array("I", [NAME] * BATCH))
 
 
 class BatchedDatagrams:
@@ -96,9 +127,12 @@ class BatchedDatagrams:
         self._view = memoryview(self._block).cast("B")
         self._vectors = (_IoVec * BATCH)()
         self._lengths = memoryview(self._vectors).cast("B").cast("L")
-        self._names = (ctypes.c_char * (BATCH * _NAME))()
+        self._names = (ctypes.c_char * (BATCH * NAME))()
         self._names_view = memoryview(self._names).cast("B")
-        self._name = (ctypes.c_char * _NAME)()
+        self._name = (ctypes.c_char * NAME)()
+        self._controls = (ctypes.c_char * (BATCH * CONTROL))()
+        self._controls_view = memoryview(self._controls).cast("B")
+        self._control = (ctypes.c_char * CONTROL)()
         self._unnamed = (_Header * BATCH)()  # from and to connected sockets
         self._from = (_Header * BATCH)()
         self._to = (_Header * BATCH)()  # all to the one address in _name
@@ -108,71 +142,137 @@ class BatchedDatagrams:
             for headers in (self._unnamed, self._from, self._to):
                 headers[i].message.iov = ctypes.addressof(self._vectors[i])
                 headers[i].message.iovlen = 1
-            self._from[i].message.name = ctypes.addressof(self._names) + i * _NAME
+            self._from[i].message.name = ctypes.addressof(self._names) + i * NAME
+            self._from[i].message.control = ctypes.addressof(self._controls) + i * CONTROL
             self._to[i].message.name = ctypes.addressof(self._name)
+            self._to[i].message.control = ctypes.addressof(self._control)
         self._unnamed_words = memoryview(self._unnamed).cast("B").cast("I")
         self._from_words = memoryview(self._from).cast("B").cast("I")
+        self._from_longs = memoryview(self._from).cast("B").cast("L")
         self._to_words = memoryview(self._to).cast("B").cast("I")
+        self._to_longs = memoryview(self._to).cast("B").cast("L")
+        self._sendmsg = libc.sendmsg
+        self._sendmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
+        self._joint = _Message()  # several datagrams as one packet
+        self._joint_control = (ctypes.c_char * (CONTROL + _SEGMENT.size))()
+        self._joint.control = ctypes.addressof(self._joint_control)
+        self._joins = _knows_segments()
         self._received = BATCH
         self._named = BATCH
 
     def receive(self, fd: int, named: bool) -> int:
-        lengths = self._lengths
-        for i in range(self._received):
-            lengths[2 * i + 1] = LONGEST
+        self._lengths[1 : 2 * self._received : 2] = _LONGEST_LENGTHS[: self._received]
         headers, words = (self._from, self._from_words) if named else (self._unnamed, self._unnamed_words)
         if named:
-            for i in range(_NAMELEN, self._named * _WORDS, _WORDS):
-                words[i] = _NAME
+            before = self._named
+            words[_NAMELEN : before * _WORDS : _WORDS] = _NAME_LENGTHS[:before]
+            self._from_longs[_CONTROLLEN : before * _LONGS : _LONGS] = _CONTROL_LENGTHS[:before]
             self._named = 0
         self._received = 0
         count: int = self._recvmmsg(fd, ctypes.addressof(headers), BATCH, socket.MSG_DONTWAIT, None)
         if count < 0:
             _raise()
-        for i in range(count):
-            lengths[2 * i + 1] = words[i * _WORDS + _LEN]
+        found = array("L", words[_LEN : count * _WORDS : _WORDS].tolist())
+        self._lengths[1 : 2 * count : 2] = memoryview(found)
         self._received = count
         if named:
             self._named = count
         return count
 
     def senders(self, count: int) -> Iterator[tuple[Hashable, int, int]]:
-        names, words = self._names_view, self._from_words
+        names, words, longs = self._names_view, self._from_words, self._from_longs
         first, run = 0, b""
+        block, control_block = (
+            names[: count * NAME].tobytes(),
+            self._controls_view[: count * CONTROL].tobytes(),
+        )
+        if block == block[:NAME] * count and control_block == control_block[:CONTROL] * count:
+            alike, count = count, 1
+        else:
+            alike = count
         for i in range(count):
-            start = i * _NAME
+            start = i * NAME
             name = bytes(names[start : start + words[i * _WORDS + _NAMELEN]])
+            if control := longs[i * _LONGS + _CONTROLLEN]:
+                start = i * CONTROL
+                name += without_interface(bytearray(self._controls_view[start : start + control]))
             if name != run:
                 if i:
                     yield run, first, i
                 first, run = i, name
-        yield run, first, count
+        yield run, first, alike
 
     def data(self, index: int) -> bytes:
         start = index * LONGEST
         return bytes(self._view[start : start + self._lengths[2 * index + 1]])
 
+    def size(self, first: int, end: int) -> int:
+        return sum(self._lengths[2 * first + 1 : 2 * end : 2])
+
     def send(self, fd: int, first: int, end: int, to: Hashable | None) -> int:
+        if self._joins and end - first > 1 and (joined := self._send_joined(fd, first, end, to)):
+            return joined
         headers = self._unnamed
         if to is not None:
             assert isinstance(to, bytes)
             headers, words = self._to, self._to_words
-            ctypes.memmove(self._name, to, len(to))
-            for i in range(first * _WORDS + _NAMELEN, end * _WORDS, _WORDS):
-                words[i] = len(to)
+            name, control = parts(to)
+            ctypes.memmove(self._name, name, len(name))
+            ctypes.memmove(self._control, control, len(control))
+            longs = self._to_longs
+            for i in range(first, end):
+                words[i * _WORDS + _NAMELEN] = len(name)
+                longs[i * _LONGS + _CONTROLLEN] = len(control)
         address = ctypes.addressof(headers) + first * ctypes.sizeof(_Header)
         sent: int = self._sendmmsg(fd, address, end - first, socket.MSG_DONTWAIT)
         if sent < 0:
             _raise()
         return sent
 
+    def _send_joined(self, fd: int, first: int, end: int, to: Hashable | None) -> int:
+        """Send datagrams that have one length as one packet. Returns how many that were; 0 where it cannot be."""
+        size: int = self._lengths[2 * first + 1]
+        lengths = self._lengths[2 * first + 1 : 2 * end : 2].tolist()
+        if not 0 < size <= _JOINED or lengths.count(size) < len(lengths):
+            return 0
+        count = min(end - first, _LONGEST_JOINED // size)
+        message = self._joint
+        control = _SEGMENT.pack(_SEGMENT.size - 6, socket.IPPROTO_UDP, _UDP_SEGMENT, size)
+        message.name, message.namelen = None, 0
+        if to is not None:
+            assert isinstance(to, bytes)
+            name, target = parts(to)
+            ctypes.memmove(self._name, name, len(name))
+            message.name, message.namelen = ctypes.addressof(self._name), len(name)
+            control = target + control
+        ctypes.memmove(self._joint_control, control, len(control))
+        message.controllen = len(control)
+        message.iov = ctypes.addressof(self._vectors) + first * ctypes.sizeof(_IoVec)
+        message.iovlen = count
+        if self._sendmsg(fd, ctypes.addressof(message), socket.MSG_DONTWAIT) < 0:
+            if ctypes.get_errno() in _NOT_JOINED:
+                return 0
+            _raise()
+        return count
+
     def peer(self, key: Hashable) -> Peer:
         assert isinstance(key, bytes)
-        port = int.from_bytes(key[2:4], "big")
-        if len(key) == _IPV4_NAME:
-            return socket.inet_ntop(socket.AF_INET, key[4:8]), port
-        scope = int.from_bytes(key[24:28], sys.byteorder)
-        return socket.inet_ntop(socket.AF_INET6, key[8:24]) + (f"%{scope}" if scope else ""), port
+        return sender(key)
+
+    def tell_local(self, sock: socket.socket) -> None:
+        ask_for_target(sock)
+
+    def local(self, key: Hashable) -> str:
+        assert isinstance(key, bytes)
+        return target(key)
+
+
+def _knows_segments() -> bool:
+    """Whether the kernel has UDP_SEGMENT: one that has not would send everything as one datagram."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+        sock.getsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT)
+        return True
+    return False
 
 
 def _raise() -> None:
@@ -188,7 +288,7 @@ class SingleDatagrams:
 
     def receive(self, fd: int, named: bool) -> int:
         self._batch = []
-        with _borrowed(fd) as sock:
+        with whole_socket(fd) as sock:
             while len(self._batch) < BATCH:
                 try:
                     data, sender = sock.recvfrom(LONGEST, socket.MSG_DONTWAIT)
@@ -200,14 +300,17 @@ class SingleDatagrams:
         return len(self._batch)
 
     def senders(self, count: int) -> Iterator[tuple[Hashable, int, int]]:
-        for i, (_data, sender) in enumerate(self._batch[:count]):
-            yield sender, i, i + 1
+        for i, (_data, name) in enumerate(self._batch[:count]):
+            yield name, i, i + 1
 
     def data(self, index: int) -> bytes:
         return self._batch[index][0]
 
+    def size(self, first: int, end: int) -> int:
+        return sum(len(data) for data, _ in self._batch[first:end])
+
     def send(self, fd: int, first: int, end: int, to: Hashable | None) -> int:
-        with _borrowed(fd) as sock:
+        with whole_socket(fd) as sock:
             if to is None:
                 sock.send(self._batch[first][0], socket.MSG_DONTWAIT)
             else:
@@ -219,14 +322,11 @@ class SingleDatagrams:
         assert isinstance(key, tuple)
         return key[0], key[1]
 
+    def tell_local(self, sock: socket.socket) -> None:
+        pass
 
-@contextlib.contextmanager
-def _borrowed(fd: int) -> Iterator[socket.socket]:
-    sock = socket.socket(fileno=fd)  # of its own family, on which the form of addresses depends
-    try:
-        yield sock
-    finally:
-        sock.detach()
+    def local(self, key: Hashable) -> str:
+        return ""
 
 
 def make_datagrams() -> Datagrams:

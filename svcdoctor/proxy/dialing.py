@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from svcdoctor.proxy.descriptors import error_of
+from svcdoctor.proxy.descriptors import error_of, keep_alive
 from svcdoctor.proxy.endpoint import Endpoint
 from svcdoctor.proxy.loop import BROKEN, Loop
 
@@ -72,6 +72,7 @@ class Connecting:
         if not error or error == errno.EINPROGRESS:
             # A relay writes what it reads, and must not wait for more.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            keep_alive(sock)
         self._fd = sock.detach()
         if error and error != errno.EINPROGRESS:
             self._timer = loop.call_later(0.0, lambda: self._fail(OSError(error, os.strerror(error))))

@@ -16,7 +16,8 @@ from svcdoctor.proxy.endpoint import Endpoint
 from svcdoctor.proxy.loop import Loop
 from svcdoctor.proxy.netns import SUPPORTED
 from svcdoctor.proxy.netns_find import PodFinder
-from svcdoctor.proxy.reach import ByConnection, ByTunnel, Way
+from svcdoctor.proxy.reach import ByConnection, Way
+from svcdoctor.proxy.reachtunnel import ByTunnel
 from svcdoctor.proxy.tunnels import Tunnels
 from svcdoctor.sources.forwarding import ForwardOpener
 from svcdoctor.sources.session import ApiSession

@@ -14,6 +14,9 @@ class Endpoint:
     namespace: str = ""
     pod: str = ""
 
+    def __hash__(self) -> int:
+        return hash(self.ip)  # strings keep theirs; this is asked for several times for each connection
+
     def __str__(self) -> str:
         where = f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
         return f"{self.namespace}/{self.pod} at {where}" if self.pod else where

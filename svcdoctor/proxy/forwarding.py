@@ -184,7 +184,7 @@ class _Client:
             self._greeter.connected()
             self._greeter = None
 
-    def unreachable(self, why: str, sent: Sent) -> None:
+    def unreachable(self, why: str, sent: Sent, here: bool) -> None:
         forwarding, endpoint = self._forwarding, self._endpoint
         assert endpoint is not None
         forwarding.balancer.release(endpoint)

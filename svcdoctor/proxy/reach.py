@@ -1,4 +1,4 @@
-"""The ways from a client's connection to an endpoint: a connection of our own, or a forward in a tunnel.
+"""The ways from a client's connection to an endpoint: what they have in common, and connections of our own.
 
 A way is asked to connect a client's descriptor to an endpoint. Until the endpoint took it the descriptor belongs to
 the caller, and a failure is told together with what the client has sent meanwhile, so that another endpoint can be
@@ -7,6 +7,7 @@ tried; from then on it belongs to the way, which tells when the connection is ov
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,9 +18,6 @@ from svcdoctor.proxy.dialing import Dialed, Dialer, Dialing
 from svcdoctor.proxy.endpoint import Endpoint
 from svcdoctor.proxy.loop import Loop
 from svcdoctor.proxy.relay import Relay
-from svcdoctor.proxy.streamrelay import GONE, Ending, StreamRelay
-from svcdoctor.proxy.tunnel import Tunnel
-from svcdoctor.proxy.tunnels import Tunnels
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +30,11 @@ class Sent:
 
 NOTHING = Sent()
 
+GONE = "the client went away"
+
+SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+"""Of descriptors, of memory, and of source ports: no endpoint's fault."""
+
 
 class Caller(Protocol):
     """Who asked for a connection."""
@@ -39,8 +42,9 @@ class Caller(Protocol):
     def connected(self) -> None:
         """The endpoint is there, as far as the way can know it before it answers; bytes begin to move."""
 
-    def unreachable(self, why: str, sent: Sent) -> None:
-        """The endpoint did not take it. The client's descriptor is the caller's again."""
+    def unreachable(self, why: str, sent: Sent, here: bool) -> None:
+        """The endpoint did not take it, or with ``here`` this machine is short of what it takes to ask it. The client's
+        descriptor is the caller's again."""
 
     def over(self, up: int, down: int, why: str) -> None:
         """It has ended, after so many bytes from and to the client; ``why`` is empty where it was in order."""
@@ -51,6 +55,10 @@ class Connection(Protocol):
 
     def moved(self) -> tuple[int, int]:
         """The bytes from and to the client so far, without what may yet be sent to another endpoint again."""
+
+    def withdraw(self) -> None:
+        """Do not make it any more; nothing is told, and the client's descriptor is the caller's again. Not after
+        `Caller.connected`."""
 
     def end(self) -> None:
         """End it at once. Nothing is told."""
@@ -96,17 +104,19 @@ class _Dialed:
         self._sent = sent
         self._caller: Caller | None = caller
         self._relay: Relay | None = None
-        self._dialing: Dialing = way.dialer.dial(endpoint, self._dialed)
+        self._dialing: Dialing | None = way.dialer.dial(endpoint, self._dialed)
 
     def _dialed(self, result: Dialed) -> None:
         caller = self._caller
+        self._dialing = None
         if caller is None:
             if isinstance(result, int):
                 self._way.loop.close(result)
             return
         if isinstance(result, OSError):
             self._caller = None
-            caller.unreachable((result.strerror or str(result)).lower(), self._sent)
+            why = (result.strerror or str(result)).lower()
+            caller.unreachable(why, self._sent, result.errno in SHORTAGES)
             return
         caller.connected()
         self._relay = Relay(self._way.loop, self._way.buffers, self._fd, result, self._done, self._sent.data)
@@ -122,110 +132,15 @@ class _Dialed:
         relay = self._relay
         return (relay.left.moved, relay.right.moved) if relay is not None else (0, 0)
 
-    def end(self) -> None:
+    def withdraw(self) -> None:
         self._caller = None
-        if self._relay is None:
+        if self._dialing is not None:
             self._dialing.cancel()
-            self._way.loop.close(self._fd)
-        else:
-            self._relay.reset()
-
-
-class ByTunnel:
-    """Forwards in tunnels through the API server."""
-
-    def __init__(self, loop: Loop, tunnels: Tunnels) -> None:
-        self.loop = loop
-        self.tunnels = tunnels
-
-    def connect(self, fd: int, endpoint: Endpoint, sent: Sent, caller: Caller) -> Connection:
-        return _Forwarded(self, fd, endpoint, sent, caller)
-
-    def prepare(self, endpoint: Endpoint, done: Callable[[SvcdoctorError | None], None]) -> None:
-        def given(tunnel: Tunnel | SvcdoctorError) -> None:
-            done(tunnel if isinstance(tunnel, SvcdoctorError) else None)
-
-        self.tunnels.take(endpoint.namespace, endpoint.pod, endpoint.port, given)
-
-    def close(self) -> None:
-        self.tunnels.close()
-
-
-class Nearest:
-    """Of two ways the first where it leads to the endpoint, else the second."""
-
-    def __init__(self, first: Way, leads_to: Callable[[Endpoint], bool], second: Way) -> None:
-        self._first = first
-        self._leads_to = leads_to
-        self._second = second
-
-    def connect(self, fd: int, endpoint: Endpoint, sent: Sent, caller: Caller) -> Connection:
-        return self._way(endpoint).connect(fd, endpoint, sent, caller)
-
-    def prepare(self, endpoint: Endpoint, done: Callable[[SvcdoctorError | None], None]) -> None:
-        self._way(endpoint).prepare(endpoint, done)
-
-    def close(self) -> None:
-        self._first.close()
-        self._second.close()
-
-    def _way(self, endpoint: Endpoint) -> Way:
-        return self._first if self._leads_to(endpoint) else self._second
-
-
-class _Forwarded:
-    __slots__ = ("_caller", "_endpoint", "_fd", "_relay", "_sent", "_way")
-
-    def __init__(self, way: ByTunnel, fd: int, endpoint: Endpoint, sent: Sent, caller: Caller) -> None:
-        self._way = way
-        self._fd = fd
-        self._endpoint = endpoint
-        self._sent = sent
-        self._caller: Caller | None = caller
-        self._relay: StreamRelay | None = None
-        way.loop.call_soon(self._take)
-
-    def _take(self) -> None:
-        if self._caller is not None:
-            endpoint = self._endpoint
-            self._way.tunnels.take(endpoint.namespace, endpoint.pod, endpoint.port, self._given)
-
-    def _given(self, tunnel: Tunnel | SvcdoctorError) -> None:
-        caller = self._caller
-        if caller is None:
-            return
-        if isinstance(tunnel, SvcdoctorError):
-            self._caller = None
-            caller.unreachable(str(tunnel), self._sent)
-            return
-        caller.connected()
-        self._relay = StreamRelay(
-            self._way.loop,
-            self._fd,
-            tunnel,
-            self._endpoint.port,
-            self._done,
-            self._sent.data,
-            self._sent.ended,
-        )
-        self._relay.start()
-
-    def _done(self, relay: StreamRelay, ending: Ending) -> None:
-        caller, self._caller = self._caller, None
-        if caller is None:
-            return
-        if ending is Ending.RETRY:
-            caller.unreachable(relay.why, Sent(bytes(relay.first or b""), relay.ended))
-        else:
-            caller.over(relay.up, relay.down, relay.why)
-
-    def moved(self) -> tuple[int, int]:
-        relay = self._relay
-        return (relay.up if relay.first is None else 0, relay.down) if relay is not None else (0, 0)
 
     def end(self) -> None:
-        self._caller = None
         if self._relay is None:
+            self.withdraw()
             self._way.loop.close(self._fd)
         else:
-            self._relay.end()
+            self._caller = None
+            self._relay.reset()

@@ -9,8 +9,8 @@ more than one block or one pipe per direction.
   a pipe (splice(2)) and copies again when two events in a row bring less than a block.
 - A short read means that the source is empty, and saves the read that would say so. Not so when the peer has ended
   its side: the FIN is behind the bytes, and no other edge will tell of it; so then it reads until the end.
-- The end of one direction is passed on when its last byte is (shutdown(2)); the other direction goes on. Where both
-  have ended, the relay has.
+- The end of one direction is passed on when its last byte is (shutdown(2)), and in one segment with it where it was
+  known; the other direction goes on. Where both have ended, the relay has.
 - A reset, or any other failure, is passed on as a reset: the other connection ends with RST, too.
 """
 
@@ -21,8 +21,8 @@ from collections.abc import Callable
 from os import readv, strerror, write
 
 from svcdoctor.proxy.buffers import BLOCK, SPLICES, Buffers, Pipe
-from svcdoctor.proxy.descriptors import end_writing, error_of, reset_at_close
-from svcdoctor.proxy.loop import BROKEN, Loop
+from svcdoctor.proxy.descriptors import end_writing, error_of, reset_at_close, write_before_end
+from svcdoctor.proxy.loop import BROKEN, ENDED, Loop
 
 _ROUNDS = range(16)  # blocks or pipes that a direction moves before others have their turn
 
@@ -114,14 +114,14 @@ class Side:
         self._pipe: Pipe | None = None
         self._bulk = 0  # events that may still bring less than a block before this is no longer bulk
         self._full = False  # whether the last read filled the block
-        self._drain = False  # whether a short read no longer means that there is no more
+        self._drain = 0  # not 0 where a short read no longer means that there is no more
         self._ahead = False  # whether the loop will call `_go_on`
 
     def on_event(self, readable: int, writable: int, hangup: int) -> None:
         """Move what can be moved now."""
         if hangup:
-            self._drain = True
             readable = 1
+            self._drain = hangup
             if hangup & BROKEN:
                 self._broken()
                 return
@@ -151,7 +151,10 @@ class Side:
                 self._end()
                 return
             try:
-                sent = write(target, buffers.view[:count])
+                if self._drain == ENDED:
+                    sent = write_before_end(target, buffers.address, count)
+                else:
+                    sent = write(target, buffers.view[:count])
             except BlockingIOError:
                 sent = 0
             except OSError as e:

@@ -19,6 +19,7 @@ from enum import Enum
 from svcdoctor.proxy.buffers import BLOCK
 from svcdoctor.proxy.descriptors import end_writing, reset_at_close
 from svcdoctor.proxy.loop import BROKEN, Loop, Timer
+from svcdoctor.proxy.reach import GONE
 from svcdoctor.proxy.tunnel import Failure, Tunnel
 from svcdoctor.tunnel.events import DialFailed, Reset
 
@@ -27,8 +28,6 @@ MOST_KEPT = 64 << 10
 
 MOST_WAITING = 1 << 20
 """Bytes of the pod that may wait for the client before the tunnel is held."""
-
-GONE = "the client went away"
 
 LINGER_SECONDS = 2.0
 ROUNDS = 16

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from svcdoctor.proxy.endpoint import Endpoint
 from svcdoctor.proxy.forwarding import Began, Ended, Event, Missed
-from svcdoctor.proxy.streamrelay import GONE
+from svcdoctor.proxy.reach import GONE
 
 MOST_PODS = 256
 """Pods whose bytes are kept apart; of more, those that were not connected to for longest are left out."""

@@ -5,8 +5,9 @@ that is connected to an endpoint, so that its answers are the client's, and the 
 clients send before the flow is there waits, one batch of it. UDP ends nothing, so a flow ends when nothing was sent on
 it for a while; and when there are too many, the one ends that was quiet for longest.
 
-Datagrams that a full socket does not take are dropped, as any router does. An error is told and nothing more: the next
-datagram may get through.
+Datagrams that a full socket does not take are dropped, as any router does. An error is told to the flow's owner, who
+may have another endpoint for it: what was sent to one that never answered is little, is kept, and is sent to the next
+one. Else the flow goes on, and the next datagram may get through.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Hashable
 from typing import Protocol
 
 from svcdoctor.proxy.datagrams import BATCH, Datagrams, Peer
-from svcdoctor.proxy.descriptors import borrowed
+from svcdoctor.proxy.descriptors import borrowed, whole_socket
 from svcdoctor.proxy.dialing import Dialed, Dialing, Done
 from svcdoctor.proxy.loop import BROKEN, Loop, Timer
 
@@ -30,17 +31,31 @@ ROUNDS = 16
 """Batches that one socket's datagrams are moved in before others have their turn."""
 
 
+MOST_KEPT = 4096
+"""Bytes that are kept of what a client sends before it is answered."""
+
+KEEP = 5.0
+"""Seconds; what is older is not sent to another endpoint any more."""
+
+
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # of sockets that are bound to no address
+
+
 class FlowOwner(Protocol):
     """Who says where the flows of a `UdpRelay` go."""
 
-    def dial(self, client: Peer, done: Done) -> Dialing:
+    def dial(self, flow: Flow, done: Done) -> Dialing:
         """Make the upstream socket for a new client. ``done`` is not called before this returns."""
 
-    def failed(self, client: Peer, error: OSError) -> None:
-        """A client's flow met an error: once, until an answer comes. It goes on, if it could be dialed."""
+    def failed(self, flow: Flow, error: OSError, done: Done | None) -> Dialing | None:
+        """A flow met an error: once, until an answer comes. Where ``done`` is given it can go to another endpoint, and
+        nothing is lost: make that upstream socket, or return None and it goes on, if it could be dialed."""
 
-    def ended(self, client: Peer) -> None:
-        """A client's flow is no more; told for each that was dialed."""
+    def answered(self, flow: Flow) -> None:
+        """The flow's first answer is here."""
+
+    def ended(self, flow: Flow) -> None:
+        """A flow is no more; told for each that was dialed."""
 
 
 class UdpRelay:
@@ -63,6 +78,8 @@ class UdpRelay:
         self.owner = owner
         name = sock.getsockname()
         self.address: Peer = (name[0], name[1])
+        if self.address[0] in _LOOPBACK:
+            datagrams.tell_local(sock)
         self.sent = 0
         """Datagrams that went to endpoints."""
         self.answered = 0
@@ -90,6 +107,13 @@ class UdpRelay:
         self.fd = -1
         for flow in list(self._flows.values()):
             self.end(flow)
+
+    def retire(self) -> None:
+        """Take no more datagrams, and go on with the answers to those that were: others that are bound to the same
+        address get what comes. Raises OSError."""
+        ip, port = self.address
+        with whole_socket(self.fd) as sock:  # connected, and to itself, where nothing comes from
+            sock.connect((_LOOPBACK.get(ip, ip), port))
 
     def on_event(self, readable: int, writable: int, hangup: int) -> None:
         """Clients have sent something."""
@@ -139,33 +163,50 @@ class UdpRelay:
 
     def end(self, flow: Flow) -> None:
         """End one flow."""
-        del self._flows[flow.key]
-        flow.close()
-        self.owner.ended(flow.client)
+        if self._flows.get(flow.key) is flow:
+            del self._flows[flow.key]
+            flow.close()
+            self.owner.ended(flow)
+
+    @property
+    def flows(self) -> tuple[Flow, ...]:
+        """Those that live."""
+        return tuple(self._flows.values())
 
 
 class Flow:
-    """One client's way to its endpoint."""
+    """One client's way to its endpoint. ``local`` is the address of this machine that the client sent to, empty where
+    the relay has only one."""
 
-    __slots__ = ("_dialing", "_failing", "_fd", "_relay", "_waiting", "client", "key", "used")
+    __slots__ = (
+        *("_dialing", "_failing", "_fd", "_kept", "_relay", "_waiting"),
+        *("begun", "client", "key", "local", "received", "sent", "used"),
+    )
 
     def __init__(self, relay: UdpRelay, key: Hashable, client: Peer) -> None:
         self._relay = relay
         self.key = key
         self.client = client
-        self.used = 0.0
+        self.local = relay.datagrams.local(key)
+        self.begun = self.used = relay.loop.now
+        self.sent = 0
+        """Bytes to the endpoint."""
+        self.received = 0
+        """Bytes from it."""
         self._fd = -1
         self._failing = False
         self._waiting: list[bytes] = []
-        self._dialing: Dialing | None = relay.owner.dial(client, self._dialed)
+        self._kept: list[bytes] | None = []
+        self._dialing: Dialing | None = relay.owner.dial(self, self._dialed)
 
     def _dialed(self, result: Dialed) -> None:
         self._dialing = None
         relay = self._relay
         if isinstance(result, OSError):
-            relay.dropped += len(self._waiting)
             self._tell(result)
-            relay.end(self)
+            if self._dialing is None:
+                relay.dropped += len(self._waiting)
+                relay.end(self)
             return
         self._fd = result
         relay.loop.watch(result, self)
@@ -175,6 +216,7 @@ class Flow:
                 try:
                     sock.send(data)
                     relay.sent += 1
+                    self.sent += len(data)
                 except OSError as e:
                     relay.dropped += 1
                     self._tell(e)
@@ -182,12 +224,25 @@ class Flow:
     def send(self, first: int, end: int) -> None:
         """Send datagrams of the batch to the endpoint."""
         relay = self._relay
+        if self._kept is not None:
+            self._keep(first, end)
         if self._dialing is not None:
             keep = min(end - first, BATCH - len(self._waiting))
             self._waiting += [relay.datagrams.data(i) for i in range(first, first + keep)]
             relay.dropped += end - first - keep
             return
-        relay.sent += self._pass_on(self._fd, first, end, None)
+        taken = self._pass_on(self._fd, first, end, None)
+        relay.sent += taken
+        self.sent += relay.datagrams.size(first, first + taken)
+
+    def _keep(self, first: int, end: int) -> None:
+        """What may have to be sent again."""
+        assert self._kept is not None
+        datagrams = self._relay.datagrams
+        if sum(map(len, self._kept)) + datagrams.size(first, end) > MOST_KEPT:
+            self._kept = None
+        else:
+            self._kept += [datagrams.data(i) for i in range(first, end)]
 
     def on_event(self, readable: int, writable: int, hangup: int) -> None:
         """The endpoint has answered, or ICMP has."""
@@ -207,7 +262,11 @@ class Flow:
                 self._tell(e)
                 continue
             relay.touch(self)
+            if not self.received:
+                relay.owner.answered(self)
             self._failing = False
+            self._kept = None
+            self.received += relay.datagrams.size(0, count)
             relay.answered += self._pass_on(relay.fd, 0, count, self.key)
             if count < BATCH and not broken:  # an error is behind the datagrams
                 return
@@ -238,9 +297,21 @@ class Flow:
         return taken
 
     def _tell(self, error: OSError) -> None:
-        if not self._failing:
-            self._failing = True
-            self._relay.owner.failed(self.client, error)
+        if self._failing:
+            return
+        self._failing = True
+        relay = self._relay
+        young = self._kept is not None and relay.loop.now - self.begun < KEEP
+        dialing = relay.owner.failed(self, error, self._dialed if young else None)
+        if dialing is None:
+            return
+        assert self._kept is not None
+        self._failing = False
+        self._waiting = list(self._kept)
+        self._dialing = dialing
+        if self._fd >= 0:
+            relay.loop.close(self._fd)
+            self._fd = -1
 
     def close(self) -> None:
         """Told when the flow ends."""

@@ -16,7 +16,7 @@ from svcdoctor.proxy.endpoint import Endpoint
 from svcdoctor.proxy.forwarder import Event, Listening, Offered, Proxying, Troubled
 from svcdoctor.proxy.forwarding import Began, Ended, Missed
 from svcdoctor.proxy.listener import Address
-from svcdoctor.proxy.streamrelay import GONE
+from svcdoctor.proxy.reach import GONE
 
 
 class Lines:

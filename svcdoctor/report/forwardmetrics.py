@@ -10,13 +10,11 @@ https://prometheus.io/docs/practices/naming/
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from svcdoctor.proxy.status import ForwardStatus, PortStatus
+from svcdoctor.report.exposition import Labels, Series, family
 from svcdoctor.report.forwarding import address_text
 
-Labels = dict[str, str]
-Series = Iterable[tuple[Labels, int]]
+_PREFIX = "svcdoctor_forward_"
 
 
 def as_prometheus(status: ForwardStatus) -> str:
@@ -83,16 +81,7 @@ def as_prometheus(status: ForwardStatus) -> str:
         families.append(
             ("socks_refused_total", "counter", "Clients of the SOCKS proxy that were refused.", refused)
         )
-    return "".join(_family(*family) for family in families)
-
-
-def _family(noun: str, kind: str, text: str, series: Series) -> str:
-    name = f"svcdoctor_forward_{noun}"
-    lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-    for labels, value in series:
-        said = ",".join(f'{label}="{_escaped(held)}"' for label, held in labels.items())
-        lines.append(f"{name}{{{said}}} {value}" if said else f"{name} {value}")
-    return "\n".join(lines) + "\n"
+    return "".join(family(f"{_PREFIX}{noun}", kind, text, series) for noun, kind, text, series in families)
 
 
 def _labels(port: PortStatus) -> Labels:
@@ -103,7 +92,3 @@ def _labels(port: PortStatus) -> Labels:
         "protocol": port.request.protocol,
         "local": address_text(port.addresses[0]) if port.addresses else "",
     }
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

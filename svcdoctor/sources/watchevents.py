@@ -14,8 +14,13 @@ MAX_LINE = 8 << 20
 """Bytes of one event; etcd holds objects of 1.5 MiB at most."""
 
 
+Name = tuple[str, str]
+"""An object's namespace, empty for what has none, and its name."""
+
+
 class _Meta(msgspec.Struct):
     name: str = ""
+    namespace: str = ""
     resource_version: str = msgspec.field(default="", name="resourceVersion")
 
 
@@ -54,7 +59,7 @@ class Changes:
         self.version = version
         self.seen = False
         self._line = bytearray()
-        self._pending: dict[str, msgspec.Raw | None] = {}
+        self._pending: dict[Name, msgspec.Raw | None] = {}
 
     @property
     def pending(self) -> bool:
@@ -74,7 +79,7 @@ class Changes:
         if len(self._line) > MAX_LINE:
             raise WatchError(f"a watch event of more than {MAX_LINE >> 20} MiB")
 
-    def take(self) -> dict[str, msgspec.Raw | None]:
+    def take(self) -> dict[Name, msgspec.Raw | None]:
         """The objects that have changed since the last time, by name, and None for those that are gone."""
         taken, self._pending = self._pending, {}
         return taken
@@ -91,9 +96,9 @@ class Changes:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
             raise WatchError(f"not a watch event: {e}") from None
         if event.type in ("ADDED", "MODIFIED"):
-            self._pending[meta.name] = event.object
+            self._pending[meta.namespace, meta.name] = event.object
         elif event.type == "DELETED":
-            self._pending[meta.name] = None
+            self._pending[meta.namespace, meta.name] = None
         if meta.resource_version:
             self.version = meta.resource_version
             self.seen = True

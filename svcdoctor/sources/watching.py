@@ -29,7 +29,7 @@ from svcdoctor.sources.grants import grant, refused_user, shortened
 from svcdoctor.sources.pages import PAGE, Refusal, decode_object, object_of, page_of
 from svcdoctor.sources.session import MAX_ANSWER, ApiSession, Response, Truncated
 from svcdoctor.sources.streaming import Streaming
-from svcdoctor.sources.watchevents import Changes, WatchError
+from svcdoctor.sources.watchevents import Changes, Name, WatchError
 
 MAX_PAUSE = 30.0
 """Seconds between two attempts, at most."""
@@ -69,7 +69,8 @@ class _Again(Exception):
 
 
 class Watcher:
-    """Watches the objects of one kind in one namespace, on a thread of its own between `start` and `close`.
+    """Watches the objects of one kind in one namespace (an empty one: in all), on a thread of its own between
+    `start` and `close`.
 
     ``labels`` is a selector as the API takes it, ``name`` narrows to one object. The thread calls, and they must not
     raise: ``changed`` with all objects after the first list and after every change; ``outage`` with why nothing is
@@ -99,7 +100,7 @@ class Watcher:
     ) -> None:
         self._session = session
         self._info = KINDS[kind]
-        self._scope = Scope(namespace, name=name or None)
+        self._scope = Scope(namespace or None, name=name or None)
         self._path = self._info.path(quote(namespace, safe=""))
         self._selected = {"labelSelector": labels} if labels else {}
         if name:
@@ -111,7 +112,7 @@ class Watcher:
         self._lock = threading.Lock()
         self._stream: Streaming | None = None
         self._thread = threading.Thread(target=self._run, name=f"watch-{self._info.plural}", daemon=True)
-        self._objects: dict[str, KubeObject] = {}
+        self._objects: dict[Name, KubeObject] = {}
         self._told = False
         self._version = ""
         self._watching = True
@@ -186,7 +187,7 @@ class Watcher:
     def _list(self) -> None:
         """Makes the objects those that the server has now, and the version theirs."""
         query = self._selected | {"limit": str(PAGE)}
-        objects: dict[str, KubeObject] = {}
+        objects: dict[Name, KubeObject] = {}
         while True:
             response = self._whole(self._path, query)
             page = page_of(self._session, self._info, self._path, response)
@@ -194,7 +195,7 @@ class Watcher:
                 if page.status == 403 and self._scope.name:
                     return self._get(page)
                 raise self._refused(page, response)
-            objects.update((obj.name, obj) for obj in page.items or ())
+            objects.update(((obj.namespace, obj.name), obj) for obj in page.items or ())
             if not page.metadata.continue_:
                 break
             query["continue"] = page.metadata.continue_
@@ -216,9 +217,9 @@ class Watcher:
         if not self._told:
             self._polling(self._forbidden(refusal))
         self.known_until = self._clock()
-        self._tell({obj.name: obj for obj in objects})
+        self._tell({(obj.namespace, obj.name): obj for obj in objects})
 
-    def _tell(self, objects: dict[str, KubeObject]) -> None:
+    def _tell(self, objects: dict[Name, KubeObject]) -> None:
         if self._closed.is_set() or (self._told and objects == self._objects):
             return
         self._objects, self._told = objects, True

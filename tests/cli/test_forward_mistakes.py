@@ -122,7 +122,8 @@ def test_a_privileged_port(forward, world):
         ends(
             running,
             2,
-            "cannot listen on 127.0.0.1:81: Permission denied; choose a port from 1024 on, or run as root",
+            "cannot listen on 127.0.0.1:81: Permission denied; choose a port from 1024 on, run as root, or grant "
+            "the capability CAP_NET_BIND_SERVICE",
         )
 
 

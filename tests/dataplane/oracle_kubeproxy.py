@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
@@ -46,6 +47,12 @@ DETECTION = (
 )
 
 
+class World(NamedTuple):
+    services: list[Service]
+    snapshot: Snapshot
+    settings: ProxySettings
+
+
 class Case(NamedTuple):
     rules: Rules
     packets: list[Sent]
@@ -58,21 +65,28 @@ def cases(mode: str, family: int, size: int) -> st.SearchStrategy[Case]:
     @st.composite
     def make(draw: Any) -> Case:
         d = Draw(draw, family)
-        services = [_service(d, number) for number in range(d.number(1, 3))]
-        slices = [_endpoints(d, service) for service in services]
-        settings: dict[str, Any] = dict(d.one(DETECTION))
-        if d.chance(20):
-            settings["node_port_addresses"] = ("primary",)
-        if d.chance(20):
-            settings["localhost_node_ports"] = False
-        proxy = ProxySettings("nftables" if mode == "nftables" else "iptables", **settings)
+        world = a_world(d)
+        services = world.services
+        proxy = replace(world.settings, mode="nftables" if mode == "nftables" else "iptables")
         write = nftables_rules if mode == "nftables" else iptables_rules
-        text = write(_snapshot(services, slices), "here", proxy, family, OWN[family])
+        text = write(world.snapshot, "here", proxy, family, OWN[family])
         rules = Rules(nft=text) if mode == "nftables" else Rules(saves=((f"{mode} {family}", text),))
         anew = all(service.spec.session_affinity == "None" for service in services)
-        return Case(rules, [_packet(d, services) for _ in range(size)], anew)
+        return Case(rules, [a_packet(d, services) for _ in range(size)], anew)
 
     return make()
+
+
+def a_world(d: Draw) -> World:
+    """Up to three Services with their endpoints, and kube-proxy's settings."""
+    services = [_service(d, number) for number in range(d.number(1, 3))]
+    slices = [_endpoints(d, service) for service in services]
+    settings: dict[str, Any] = dict(d.one(DETECTION))
+    if d.chance(20):
+        settings["node_port_addresses"] = ("primary",)
+    if d.chance(20):
+        settings["localhost_node_ports"] = False
+    return World(services, _snapshot(services, slices), ProxySettings("nftables", **settings))
 
 
 def _service(d: Draw, number: int) -> Service:
@@ -144,7 +158,7 @@ def _snapshot(services: list[Service], slices: list[EndpointSlice]) -> Snapshot:
     )
 
 
-def _packet(d: Draw, services: list[Service]) -> Sent:
+def a_packet(d: Draw, services: list[Service]) -> Sent:
     """To one of a Service's addresses mostly, with its protocol mostly."""
     family = d.family
     service = d.one(services)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from svcdoctor.proxy.balance import (
     Balancer,
     BalancerPolicy,
+    ConsistentHash,
     LeastConn,
     Policy,
     Random,
@@ -150,3 +151,39 @@ def test_only_what_is_offered_is_chosen_and_every_connection_is_counted(
         assert {e: made.live(e) for e in (A, B, C, D) if made.live(e)} == dict(Counter(live))
         assert set(made.draining) == set(live) - set(offered)
         assert set(made.offered) == set(offered)
+
+
+def test_a_consistent_hash_moves_only_the_clients_of_what_comes_and_goes() -> None:
+    clients = [f"10.0.{n >> 8}.{n & 255}" for n in range(2000)] + [f"fd00::{n:x}" for n in range(2000)]
+
+    def spread(*endpoints: Endpoint) -> dict[str, Endpoint | None]:
+        made = balancer(ConsistentHash(), *endpoints)
+        return {client: made.take(client) for client in clients}
+
+    three = spread(A, B, C)
+    assert spread(C, A, B) == three
+    assert all(1100 < count < 1570 for count in Counter(three.values()).values())  # a third is 1,333
+    four = spread(A, B, C, D)
+    assert {four[c] for c in clients if four[c] != three[c]} == {D}
+    two = spread(A, B)
+    assert {three[c] for c in clients if two[c] != three[c]} == {C}
+
+
+def test_balancers_that_share_their_counts_know_who_is_full() -> None:
+    live: dict[Endpoint, int] = {}
+    near, far = Balancer(RoundRobin(), live), Balancer(RoundRobin(), live)
+    near.update([A])
+    far.update([A, B])
+    near.take("192.0.2.1")
+    far.take("192.0.2.1")
+    assert far.full(2) == near.full(2) == {A}
+    assert far.take("192.0.2.1", far.full(2)) == B
+    near.release(A)
+    assert not far.full(2)
+
+
+def test_a_random_choice_is_right_when_nearly_all_are_avoided() -> None:
+    many = [Endpoint(f"10.0.0.{n}", 80) for n in range(200)]
+    made = balancer(Random(random.Random(1)), *many)
+    assert {made.take("192.0.2.1", many[:-2]) for _ in range(50)} == set(many[-2:])
+    assert made.take("192.0.2.1", many) is None

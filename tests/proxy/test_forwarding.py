@@ -14,7 +14,7 @@ from svcdoctor.proxy.endpoint import Endpoint
 from svcdoctor.proxy.forwarding import Began, Ended, Forwarding, Missed
 from svcdoctor.proxy.listener import Listener, listening_socket
 from svcdoctor.proxy.loop import Loop
-from svcdoctor.proxy.reach import ByTunnel
+from svcdoctor.proxy.reachtunnel import ByTunnel
 from svcdoctor.proxy.tunnels import Tunnels
 from svcdoctor.sources.forwarding import Carrier, Way
 from svcdoctor.tunnel import events

@@ -12,7 +12,7 @@ import pytest
 from piping import PATIENCE, connect, descriptors_left, reset
 
 from svcdoctor.model.errors import SvcdoctorError
-from svcdoctor.proxy.listener import BATCH, Listener, bound_socket, listening_socket
+from svcdoctor.proxy.listener import BATCH, Doors, InUse, Listener, bound_socket, listening_socket
 from svcdoctor.proxy.loop import Loop
 from svcdoctor.proxy.portowner import port_owner
 
@@ -61,6 +61,7 @@ def test_clients_come_in_non_blocking_without_delay_and_with_their_address(door:
         sock = socket.socket(fileno=os.dup(fd))
         with sock:
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def test_more_clients_than_a_batch_come_in(door: Door) -> None:
@@ -124,6 +125,50 @@ def test_a_pause_leaves_clients_in_the_queue(door: Door) -> None:
         begin = time.monotonic()
         door.turn_until(1)
         assert time.monotonic() - begin > 0.2
+
+
+def test_doors_that_are_closed_leave_clients_in_the_queue_of_each_listener() -> None:
+    loop, doors, came = Loop(), Doors(), []
+    sockets = [listening_socket("127.0.0.1", 0) for _ in range(2)]
+    listeners = [Listener(loop, sock, lambda fd, _: came.append(fd), doors) for sock in sockets]
+    doors.open = False
+    clients = [connect(listener.address) for listener in listeners]
+    for _ in range(20):
+        loop.turn(0.01)
+    assert not came
+    doors.open = True
+    end = time.monotonic() + PATIENCE
+    while len(came) < 2:
+        assert time.monotonic() < end
+        loop.turn(0.05)
+    for listener in listeners:
+        listener.close()
+    doors.spend()
+    for fd in came:
+        loop.close(fd)
+    loop.turn(0.0)
+    loop.free()
+    for client in clients:
+        client.close()
+
+
+def test_a_listener_that_retires_accepts_who_waits_and_refuses_who_comes(door: Door) -> None:
+    address = door.listener.address
+    clients = [connect(address) for _ in range(2 * BATCH + 1)]
+    door.listener.retire()
+    assert {peer for _fd, peer in door.came} == {c.getsockname()[:2] for c in clients}
+    with pytest.raises(ConnectionRefusedError):
+        connect(address)
+    for client in clients:
+        client.close()
+
+
+def test_shared_sockets_share_one_port_and_others_do_not(host: str) -> None:
+    with listening_socket(host, 0, shared=True) as one:
+        port = one.getsockname()[1]
+        listening_socket(host, port, shared=True).close()
+        with pytest.raises(InUse):
+            listening_socket(host, port)
 
 
 def test_an_address_that_cannot_be_had_is_named_with_what_to_do(host: str) -> None:

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from svcdoctor.proxy import scrapes
+from svcdoctor.proxy import httpanswers
+from svcdoctor.proxy.httpanswers import AnswerServer
 from svcdoctor.proxy.listener import listening_socket
 from svcdoctor.proxy.loop import Loop
-from svcdoctor.proxy.scrapes import ScrapeServer
+from svcdoctor.proxy.scrapes import scraped
 
 
 class Serving:
@@ -24,7 +25,7 @@ class Serving:
         self.loop = Loop()
         sock = listening_socket(host, 0)
         self.address = sock.getsockname()[:2]
-        self.server = ScrapeServer(self.loop, [sock], lambda: self.text)
+        self.server = AnswerServer(self.loop, [sock], scraped(lambda done: done(self.text)))
         self.thread = threading.Thread(target=self.loop.run)
         self.thread.start()
 
@@ -98,8 +99,8 @@ def test_a_head_without_end_is_ended(serving: Serving) -> None:
 def test_slow_clients_are_ended_and_more_than_a_few_not_served(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scrapes, "SECONDS", 0.5)
-    silent = [socket.create_connection(serving.address, 10) for _ in range(scrapes.MOST)]
+    monkeypatch.setattr(httpanswers, "SECONDS", 0.5)
+    silent = [socket.create_connection(serving.address, 10) for _ in range(httpanswers.MOST)]
     time.sleep(0.1)
     with pytest.raises((OSError, http.client.HTTPException)):
         serving.ask()

@@ -23,7 +23,8 @@ from svcdoctor.proxy.dial_direct import DirectDialer
 from svcdoctor.proxy.forwarder import Event, Offered, Settings, Troubled
 from svcdoctor.proxy.listening import bound_addresses, local_sockets
 from svcdoctor.proxy.loop import Loop
-from svcdoctor.proxy.reach import ByConnection, ByTunnel, Way
+from svcdoctor.proxy.reach import ByConnection, Way
+from svcdoctor.proxy.reachtunnel import ByTunnel
 from svcdoctor.proxy.socks import SocksProxy
 from svcdoctor.proxy.socks5 import Reply, reply_bytes
 from svcdoctor.proxy.tally import Traffic

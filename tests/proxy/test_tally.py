@@ -5,7 +5,7 @@ from __future__ import annotations
 from svcdoctor.proxy import tally
 from svcdoctor.proxy.endpoint import Endpoint
 from svcdoctor.proxy.forwarding import Began, Ended, Event, Missed
-from svcdoctor.proxy.streamrelay import GONE
+from svcdoctor.proxy.reach import GONE
 from svcdoctor.proxy.tally import Tally, Traffic
 
 CLIENT = ("127.0.0.1", 50000)

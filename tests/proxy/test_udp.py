@@ -18,7 +18,7 @@ from svcdoctor.proxy.dialing import Dialed, Dialing, Done, Telling
 from svcdoctor.proxy.endpoint import Endpoint
 from svcdoctor.proxy.listener import bound_socket
 from svcdoctor.proxy.loop import Loop
-from svcdoctor.proxy.udp import UdpRelay
+from svcdoctor.proxy.udp import KEEP, Flow, UdpRelay
 
 KINDS: list[Callable[[], Datagrams]] = [SingleDatagrams]
 if sys.platform == "linux":
@@ -35,20 +35,29 @@ class Owner:
         self.dialed: list[Peer] = []
         self.errors: list[tuple[Peer, int | None]] = []
         self.over: list[Peer] = []
+        self.heard: list[Peer] = []
         self.refuse: OSError | None = None
+        self.other: Endpoint | None = None
 
-    def dial(self, client: Peer, done: Done) -> Dialing:
-        self.dialed.append(client)
+    def dial(self, flow: Flow, done: Done) -> Dialing:
+        self.dialed.append(flow.client)
         if self.refuse:
             result: Dialed = self.refuse
             return Telling(self.loop, result, done)
         return self.dialer.dial_udp(self.server, done)
 
-    def failed(self, client: Peer, error: OSError) -> None:
-        self.errors.append((client, error.errno))
+    def failed(self, flow: Flow, error: OSError, done: Done | None) -> Dialing | None:
+        self.errors.append((flow.client, error.errno))
+        if self.other is None or done is None:
+            return None
+        self.server, self.other = self.other, None
+        return self.dialer.dial_udp(self.server, done)
 
-    def ended(self, client: Peer) -> None:
-        self.over.append(client)
+    def answered(self, flow: Flow) -> None:
+        self.heard.append(flow.client)
+
+    def ended(self, flow: Flow) -> None:
+        self.over.append(flow.client)
 
 
 class Udp:
@@ -275,3 +284,56 @@ def test_closing_ends_every_flow(udp: Udp) -> None:
     udp.relay.close()
     assert udp.owner.over == [c.getsockname()[:2] for c in clients]
     udp.turn()
+
+
+def test_what_an_endpoint_refused_is_sent_to_another(udp: Udp) -> None:
+    other = udp.server
+    udp.server = udp.socket()
+    udp.server.bind((udp.host, 0))
+    udp.owner.server = Endpoint(*udp.server.getsockname()[:2])
+    udp.owner.other = Endpoint(*other.getsockname()[:2])
+    udp.server.close()
+    udp.server = other
+    client = udp.client()
+    for number in range(3):
+        client.send(b"%d" % number)
+    heard = {udp.receive(other)[0] for _ in range(3)}
+    assert heard == {b"0", b"1", b"2"}
+    assert udp.owner.errors == [(client.getsockname()[:2], errno.ECONNREFUSED)]
+    udp.ask(client, b"more")
+    assert udp.owner.heard == [client.getsockname()[:2]]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_only_what_is_little_and_young_is_kept(udp: Udp, kept: bool) -> None:
+    other = udp.server
+    udp.owner.other = Endpoint(*other.getsockname()[:2])
+    silent = udp.socket()
+    silent.bind((udp.host, 0))
+    udp.owner.server = Endpoint(*silent.getsockname()[:2])
+    client = udp.client()
+    client.send(b"x" * 1000)
+    udp.turn()
+    if not kept:
+        udp.now += KEEP + 1
+    silent.close()
+    client.send(b"y" * 1000)
+    udp.turn(8)
+    if kept:
+        assert {udp.receive(other)[0][:1], udp.receive(other)[0][:1]} == {b"x", b"y"}
+    else:
+        with pytest.raises(TimeoutError):
+            other.recv(2000)
+        for _ in range(5):
+            client.send(b"z" * 1000)
+        udp.turn(8)
+        with pytest.raises(TimeoutError):
+            other.recv(2000)
+
+
+def test_bytes_are_counted(udp: Udp) -> None:
+    client = udp.client()
+    for size in (0, 1, 700):
+        udp.ask(client, b"x" * size)
+    (flow,) = udp.relay.flows
+    assert (flow.sent, flow.received) == (701, 701)

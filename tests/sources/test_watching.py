@@ -132,6 +132,18 @@ def until(condition: Callable[[], bool]) -> None:
 CARTS = ["cart-0", "cart-1", "cart-2"]
 
 
+def test_pods_of_one_name_in_two_namespaces_are_two(
+    api: ApiServer, session: ApiSession, watch: Watch, seen: Seen
+) -> None:
+    watch(session, namespace="", labels="app=front")
+    assert seen.names() == ["front-0"]
+    api.store.create(pod("shop", "front-0", app="front"))
+    assert seen.names() == ["front-0", "front-0"]
+    api.store.delete(PODS, "web", "front-0")
+    (left,) = seen.next()
+    assert (left.namespace, left.name) == ("shop", "front-0")
+
+
 def test_what_is_added_changed_and_deleted_is_told(
     api: ApiServer, session: ApiSession, watch: Watch, seen: Seen
 ) -> None:
