@@ -314,6 +314,15 @@ def test_mistakes(node, words, problem):
     assert line.startswith(problem)
 
 
+@pytest.mark.parametrize("mode", [(), ("--mode", "nftables")], ids=["user space", "kernel"])
+def test_without_an_api_server_that_answers(node, tmp_path, mode):
+    away = tmp_path / "kubeconfig"
+    away.write_text(re.sub(r"server: .*", "server: https://127.0.0.1:9", node.kubeconfig.read_text()))
+    code, line = said(node, "svc/web", "--kubeconfig", str(away), *mode)
+    assert code == 3
+    assert line.startswith("https://127.0.0.1:9 (context ") and "refused the connection" in line
+
+
 def test_a_service_that_is_missing(node):
     assert said(node, "svc/wep") == (1, "no service shop/wep")
 

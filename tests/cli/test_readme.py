@@ -18,6 +18,7 @@ ELSEWHERE = (
     "A port-forward that stays",
     "Seen, not predicted",
     "In a pipeline",
+    "When kube-proxy does not forward",  # tests/cli/test_readme_proxy.py
 )
 
 

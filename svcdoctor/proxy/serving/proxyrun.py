@@ -16,6 +16,7 @@ from msgspec import structs
 
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.snapshot import Snapshot
+from svcdoctor.proxy.asking import why_away
 from svcdoctor.proxy.httpanswers import AnswerServer, Respond
 from svcdoctor.proxy.kernel.site import Site, site_of
 from svcdoctor.proxy.loop import Loop
@@ -153,9 +154,13 @@ class ProxyRun:
             self._open_health_ports()
 
     def _kernel(self, wanted: Kernel) -> Plane:
-        from svcdoctor.proxy.kernel.plane import KernelPlane  # not needed by workers, and large
+        from svcdoctor.proxy.kernel import apply  # not needed by workers, and large
+        from svcdoctor.proxy.kernel.plane import KernelPlane
 
         control = self.control
+        apply.check_nft()
+        if not apply.installed():
+            self._check_reachable()
         return KernelPlane(
             self.loop,
             self.site,
@@ -164,6 +169,13 @@ class ProxyRun:
             held=control.held,
             failed=control.failed,
         )
+
+    def _check_reachable(self) -> None:
+        """Where nothing of an earlier run serves, nothing is served without an answer. Raises SvcdoctorError."""
+        source = self._asked.source
+        away = why_away(source) if isinstance(source, ApiSession) else None
+        if away is not None:
+            raise away
 
     def site(self) -> Site:
         """What rules must know of this node."""
@@ -180,6 +192,8 @@ class ProxyRun:
             stack.callback(pipe.close)
             settings = structs.replace(settings, access_log=str(pipe_of(directory.path)))
         fresh = not directory.living_workers()
+        if fresh:
+            self._check_reachable()
         workers = self._workers = Workers(
             self.loop,
             directory,

@@ -124,6 +124,12 @@ def route(gateway: str) -> None:
     run("ip", "-6" if ":" in gateway else "-4", "route", "add", "default", "via", gateway)
 
 
+def drop(hook: str, family: int, ip: str, *more: str) -> str:
+    """A table of somebody else's that drops packets to an address."""
+    rule = f'{"ip6" if family == 6 else "ip"} daddr {ip} {" ".join(more)} drop comment "policy of the house"'
+    return f"table inet fire {{\nchain wall {{\ntype filter hook {hook} priority 0;\n{rule}\n}}\n}}\n"
+
+
 def listing() -> str:
     """The whole ruleset, without what counts and ages."""
     return run("nft", "-s", "list", "ruleset")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from kernel_run import Run
 from kernel_world import (
     CLUSTER_IP,
     GATEWAYS,
@@ -19,6 +16,7 @@ from kernel_world import (
     SITE,
     KernelWorld,
     ask,
+    drop,
     inside,
     listing,
     run,
@@ -29,55 +27,13 @@ from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.proxy.kernel import apply
 from svcdoctor.proxy.kernel.claim import Claim, holder
 from svcdoctor.proxy.kernel.compile import compiled
-from svcdoctor.proxy.kernel.plane import KernelPlane
 from svcdoctor.proxy.kernel.portrules import MOST_ENDPOINTS
 from svcdoctor.proxy.kernel.recheck import Recheck
-from svcdoctor.proxy.kernel.site import Site
 from svcdoctor.proxy.kernel.verify import Contradiction
 from svcdoctor.proxy.loop import Loop
 from svcdoctor.proxy.serving.served import ServedPort
 
 FAMILIES = (4, 6)
-
-
-class Run:
-    """A plane on a loop of its own, in the namespace that the thread is in."""
-
-    def __init__(self, takeover: bool = False, site: Site = SITE) -> None:
-        self.site = site
-        self.notes: list[str] = []
-        self.errors: list[str] = []
-        self.held = 0
-        self.loop = Loop()
-        self.plane = KernelPlane(
-            self.loop,
-            lambda: self.site,
-            takeover,
-            tell=self.notes.append,
-            held=self._hold,
-            failed=lambda e: self.errors.append(e.message),
-        )
-
-    def _hold(self) -> None:
-        self.held += 1
-
-    def __enter__(self) -> Run:
-        self.plane.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.plane.stop(lambda: None)
-        self.loop.turn(0.0)
-        self.loop.free()
-
-    def put(self, *ports: ServedPort, whole: bool = True) -> Run:
-        self.plane.put(ports, whole)
-        self.turn()
-        return self
-
-    def turn(self) -> None:
-        for _ in range(3):
-            self.loop.turn(0.0)
 
 
 # --- a whole run
@@ -108,7 +64,7 @@ def test_from_nothing_to_nothing(node: KernelWorld, family: int) -> None:
 def test_the_rules_of_a_run_that_was_killed_go_on_until_they_are_cleaned_up(node: KernelWorld) -> None:
     script = (
         "import sys; sys.path[:0] = sys.argv[1:]\n"
-        "from test_plane import *\n"
+        "import time\nfrom kernel_run import Run\nfrom kernel_world import served\n"
         "it = Run().__enter__().put(served(4, cluster='ab', affinity_seconds=60))\n"
         "print('held', it.held, *it.notes, *it.errors, flush=True)\n"
         "time.sleep(600)\n"
@@ -159,11 +115,6 @@ def test_a_run_that_fails_leaves_the_rules_of_an_earlier_one(node: KernelWorld) 
 
 
 # --- what else is on the node
-
-
-def drop(hook: str, family: int, ip: str, *more: str) -> str:
-    rule = f'{"ip6" if family == 6 else "ip"} daddr {ip} {" ".join(more)} drop comment "policy of the house"'
-    return f"table inet fire {{\nchain wall {{\ntype filter hook {hook} priority 0;\n{rule}\n}}\n}}\n"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -319,204 +270,3 @@ def test_a_kube_proxy_that_does_not_know_all_endpoints_is(node: KernelWorld) -> 
         with Run() as it:
             it.put(served(4, cluster="abc"))
             assert (it.errors, it.notes, it.held) == ([], [], 1)
-
-
-# --- changes under load
-
-STREAM = """
-import json, socket, sys, time
-end = time.monotonic() + float(sys.argv[3])
-met, failed = {}, []
-print("begins", flush=True)
-while time.monotonic() < end:
-    try:
-        with socket.create_connection((sys.argv[1], int(sys.argv[2])), 3) as c:
-            name = c.recv(100).decode().split()[0]
-        met[name] = met.get(name, 0) + 1
-    except OSError as e:
-        failed.append(str(e))
-print(json.dumps([met, failed]), flush=True)
-"""
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_no_connection_is_lost_while_endpoints_change(node: KernelWorld, family: int) -> None:
-    """Clients connect as fast as they can while endpoints come and go, as in a rolling restart."""
-    orders = ("ab", "abc", "bc", "c", "ca", "cab", "b")
-    with inside(node.node), Run() as it:
-        it.put(served(family, cluster="abc"))
-        with inside(node.client):
-            words = (sys.executable, "-c", STREAM, CLUSTER_IP[family], "80", "1.5")
-            clients = [subprocess.Popen(words, stdout=subprocess.PIPE) for _ in range(2)]
-        changes = 0
-        for client in clients:
-            assert client.stdout is not None
-            assert client.stdout.readline() == b"begins\n"
-        while any(client.poll() is None for client in clients):
-            it.put(served(family, cluster=orders[changes % len(orders)]), whole=False)
-            changes += 1
-        made = 0
-        for client in clients:
-            assert client.stdout is not None
-            met, failed = json.loads(client.stdout.read())
-            client.stdout.close()
-            assert failed == []
-            assert set(met) == {"a", "b", "c"}
-            made += sum(met.values())
-        assert changes >= 10
-        assert made >= 100
-        assert (it.held, it.errors) == (changes + 1, [])
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_an_established_connection_survives_changes_and_the_end(node: KernelWorld, family: int) -> None:
-    keeper = (
-        drop("postrouting", family, PODS[family]["b"])
-        .replace("type filter", "type nat")
-        .replace("drop", "masquerade")
-    )
-    with inside(node.node):
-        run("nft", "-f", "-", text=keeper)  # as on every node, something else masquerades, too
-        with Run() as it:
-            it.put(served(family, cluster="a"))
-            with inside(node.client):
-                sock = socket.create_connection((CLUSTER_IP[family], 80), 3)
-            with sock:
-                assert sock.recv(100).startswith(b"a ")
-                for cluster in ("b", "bc", ""):
-                    it.put(served(family, cluster=cluster), whole=False)
-                    sock.sendall(b"still there")
-                    assert sock.recv(100) == b"still there"
-                it.plane.remove([f"shop/web:80/TCP/{family}"])
-                it.turn()
-                it.plane.stop(lambda: None)
-                sock.sendall(b"and after")
-                assert sock.recv(100) == b"and after"
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_udp_flows_follow_the_endpoints(node: KernelWorld, family: int) -> None:
-    """A client that sends from one port all the time: before there are rules, with them, and after a change."""
-    kind = socket.AF_INET6 if family == 6 else socket.AF_INET
-    with inside(node.client), socket.socket(kind, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(2)
-        sock.connect((CLUSTER_IP[family], 80))
-        with inside(node.node), Run() as it:
-            run(
-                "nft",
-                "-f",
-                "-",
-                text="table inet t {\nchain c {\ntype filter hook forward priority 0;\nct state new counter\n}\n}\n",
-            )
-            sock.send(b"nobody yet")
-            for cluster in ("a", "b", "c"):
-                it.put(served(family, "UDP", cluster))
-                sock.send(b"who")
-                assert sock.recv(100).decode().split()[0] == cluster
-            assert it.notes == []
-
-
-# --- what goes wrong
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_rules_that_somebody_removed_come_back(
-    node: KernelWorld, family: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("svcdoctor.proxy.kernel.plane.GUARD_SECONDS", 0.2)
-    with inside(node.node), Run() as it:
-        it.put(served(family, cluster="a"))
-        run("nft", "flush", "ruleset")
-        it.put(served(family, cluster="b"), whole=False)  # which is no longer to be had by a delta
-        with inside(node.client):
-            assert ask(CLUSTER_IP[family]).startswith("b ")
-        run("nft", "flush", "ruleset")
-        until = time.monotonic() + 5
-        while not apply.installed() and time.monotonic() < until:
-            it.loop.turn(0.3)
-        with inside(node.client):
-            assert ask(CLUSTER_IP[family]).startswith("b ")
-        assert set(it.notes) == {"something removed the rules from this node: they are loaded again"}
-
-
-def test_what_cannot_be_loaded_now_is_loaded_later(
-    node: KernelWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("svcdoctor.proxy.kernel.plane.GUARD_SECONDS", 0.2)
-    with inside(node.node), Run() as it:
-        it.put(served(4, cluster="a"))
-        with monkeypatch.context() as no_nft:
-            no_nft.setitem(apply._ENVIRONMENT, "PATH", str(tmp_path))
-            it.put(served(4, cluster="b"), whole=False)
-            assert it.held == 1
-            assert "the rules before hold" in it.notes[0]
-            with inside(node.client):
-                assert ask(CLUSTER_IP[4]).startswith("a ")
-        until = time.monotonic() + 5
-        while it.held == 1 and time.monotonic() < until:
-            it.loop.turn(0.3)
-        with inside(node.client):
-            assert ask(CLUSTER_IP[4]).startswith("b ")
-
-
-def test_pods_that_are_told_otherwise_from_now_on(node: KernelWorld) -> None:
-    with inside(node.node), Run(site=Site({4: None, 6: None})) as it:
-        it.put(served(4, cluster="a"))
-        with inside(node.pods["b"]):
-            assert ask(CLUSTER_IP[4]) == f"a {PODS[4]['b']}"
-        it.site = Site({4: None, 6: None}, masquerade_all=True)
-        it.put(served(4, "UDP", "a"), whole=False)
-        with inside(node.pods["b"]):
-            assert ask(CLUSTER_IP[4]) == f"a {GATEWAYS[4]['a']}"
-
-
-def test_no_nft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(apply._ENVIRONMENT, "PATH", str(tmp_path))
-    with pytest.raises(SvcdoctorError) as refused:
-        apply.check_nft()
-    assert refused.value.message == (
-        "kernel mode needs the program nft: install the package nftables, or leave --mode nftables out and serve in "
-        "user space"
-    )
-
-
-@pytest.mark.parametrize(
-    "version", ["nftables v1.0.0 (Fearless Fosdick #2)", "nftables v0.9.8 (E.D.S.)", "?"]
-)
-def test_an_old_nft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
-    old = tmp_path / "nft"
-    old.write_text(f"#!/bin/sh\necho '{version}'\n")
-    old.chmod(0o755)
-    monkeypatch.setitem(apply._ENVIRONMENT, "PATH", str(tmp_path))
-    with pytest.raises(
-        SvcdoctorError, match=r"nft is too old for kernel mode: .*; install nftables 1\.0\.1 or later"
-    ):
-        apply.check_nft()
-    old.write_text("#!/bin/sh\necho 'nftables v1.0.1 (Fearless Fosdick #3)'\n")  # and may do everything
-    apply.check_nft()
-
-
-def test_no_permission(node: KernelWorld) -> None:
-    """Without CAP_NET_ADMIN: the capability is named."""
-    if shutil.which("capsh") is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("capsh is not installed")
-    script = (
-        "from svcdoctor.model.errors import SvcdoctorError\n"
-        "from svcdoctor.proxy.kernel import apply\n"
-        "try: apply.check_nft()\n"
-        "except SvcdoctorError as e: print(e.message)\n"
-    )
-    with inside(node.node):
-        words = ("capsh", "--drop=cap_net_admin", "--", "-c", f'exec {sys.executable} -c "$0"', script)
-        told = run(*words)
-        assert listing() == ""
-    assert "grant the capability CAP_NET_ADMIN" in told
-    assert told.count("\n") == 1
-
-
-def test_a_text_that_nft_refuses_changes_nothing(node: KernelWorld) -> None:
-    with inside(node.node):
-        with pytest.raises(apply.NotLoaded) as refused:
-            apply.apply("add table ip svcdoctor\nadd rule ip svcdoctor nowhere drop\n")
-        assert listing() == ""
-    assert "\n" not in refused.value.message
