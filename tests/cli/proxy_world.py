@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -87,6 +88,8 @@ class ProxyWorld:
         """End what was started, and have the objects as they were."""
         while self._running:
             self._running.pop().close()
+        for pid in self.workers():
+            os.kill(pid, signal.SIGKILL)
         for obj in objects():
             with contextlib.suppress(ApiError):
                 self.store.create(obj)
@@ -112,6 +115,18 @@ class ProxyWorld:
         return self.sh(space, f"ip {words}")
 
     # --- the program
+
+    def workers(self) -> list[int]:
+        """The workers that live on the node."""
+        own = Path(f"/proc/{self.node}/ns/net").readlink()
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended
+                if (process / "ns/net").readlink() == own and b"serving.worker" in (
+                    process / "cmdline"
+                ).read_bytes():
+                    found.append(int(process.name))
+        return found
 
     def command(self, *words: str, before: tuple[str, ...] = ()) -> list[str]:
         return [*entering(self.node), *before, "svcdoctor", "proxy", *words]

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 from node_spaces import skip_or_fail
@@ -46,9 +45,10 @@ def node(world):
     """A node as it was; what a test starts ends, and leaves nothing."""
     before = state(world)
     yield world
+    left = world.workers()
     world.end()
     assert state(world) == before
-    assert not workers(world)
+    assert not left
 
 
 def state(world):
@@ -138,22 +138,22 @@ def test_everything_is_a_nodes_fallback(node):
 
 def test_killed_workers_go_on_and_the_next_start_adopts_them(node):
     first = node.serving("svc/web", "--clusterip", *WORKERS)
-    [worker] = workers(node)
+    [worker] = node.workers()
     first.end(signal.SIGKILL)
     with node.connect(CLUSTER4, 80, node.node) as kept:
         kept.sendall(b"?")
         assert kept.recv(100)
         second = node.serving("svc/web", "--clusterip", *WORKERS)
-        assert workers(node) == [worker]
+        assert node.workers() == [worker]
         kept.sendall(b"?")
         assert kept.recv(100)
     assert second.end() == 0
-    assert not workers(node)
+    assert not node.workers()
 
 
 def test_what_a_crash_left_is_removed_by_whoever_starts_next(node):
     first = node.serving("svc/web", "--clusterip", *WORKERS)
-    [worker] = workers(node)
+    [worker] = node.workers()
     first.end(signal.SIGKILL)
     os.kill(worker, signal.SIGKILL)
     assert held(node).keys() == {CLUSTER4, CLUSTER6}
@@ -165,7 +165,7 @@ def test_what_a_crash_left_is_removed_by_whoever_starts_next(node):
 
 def test_cleanup(node):
     first = node.serving("svc/web", "--clusterip", *WORKERS)
-    [worker] = workers(node)
+    [worker] = node.workers()
     first.end(signal.SIGKILL)
     other = node.serving("svc/web", "--nodeport", *WORKERS)
     done = node.proxy("cleanup")
@@ -375,11 +375,3 @@ def test_the_kernel_carries_it(node, words):
     assert held(node) == {}
     assert running.end() == 0
     assert node.ask(NODE4, NODE_PORT) == "refused"
-
-
-def workers(node):
-    """The workers of the node, by their command lines."""
-    words = "grep -la svcdoctor.proxy.serving.worker /proc/[0-9]*/cmdline 2>/dev/null || true"
-    found = [int(path.split("/")[2]) for path in node.sh(node.node, words).splitlines()]
-    own = Path(f"/proc/{node.node}/ns/net").readlink()
-    return [pid for pid in found if (net := Path(f"/proc/{pid}/ns/net")).exists() and net.readlink() == own]
