@@ -451,7 +451,7 @@ def _naive(policies, direction, here, there, port, protocol):
     return False
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b"]), POLICY), max_size=3),
     st.sampled_from(list(Direction)),

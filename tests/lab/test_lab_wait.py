@@ -171,11 +171,14 @@ def test_real_traffic_passes_what_is_right(tested):
 def test_a_part_that_is_lost_fails_and_its_share_is_said(tested, broken):
     """One of the rules' endpoints is gone: some requests are answered, the others are not."""
     broken("RUL004")
-    results, code = tested(
-        f"{OUTSIDE}, family: 4, node: {NODE}, expect: delivered",
-        f"{OUTSIDE}, family: 4, node: {NODE}, expect: dropped",
-        f"{OUTSIDE}, family: 4, node: k8s-node3, expect: delivered",
-    )
+    for _ in range(3):  # which requests are lost is chance, and a busy machine sends few of them in time
+        results, code = tested(
+            f"{OUTSIDE}, family: 4, node: {NODE}, expect: delivered",
+            f"{OUTSIDE}, family: 4, node: {NODE}, expect: dropped",
+            f"{OUTSIDE}, family: 4, node: k8s-node3, expect: delivered",
+        )
+        if all("delivered " in r["got"] for r in results[:2]):
+            break
     assert ([r["result"] for r in results], code) == (["failed", "failed", "passed"], 1)
     for result in results[:2]:
         assert "delivered " in result["got"] and " %" in result["got"] and "dropped " in result["got"]
