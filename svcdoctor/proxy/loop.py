@@ -85,18 +85,20 @@ class Loop:
         self._timers_made = 0
         self._timers_cancelled = 0
         self._stopping = False
+        self._telling = -1  # the descriptor whose event is being told
         self._wakeup = _Wakeup()
         self.watch(self._wakeup.receiver, self._wakeup)
 
     def watch(self, fd: int, handler: Handler) -> None:
         """Let ``handler`` have the events of a non-blocking descriptor from now on, beginning with what is ready
-        now, whatever a former handler of it was told."""
+        now, whatever a former handler of it was told. A handler that is being told an event may leave the descriptor
+        to another one: that is told the same event at once."""
         handlers = self._handlers
         if fd >= len(handlers):
             handlers.extend([None] * (fd + 1 - len(handlers) + len(handlers) // 2))
         if handlers[fd] is None:
             self._poller.register(fd, ALL_EVENTS)
-        else:
+        elif fd != self._telling:
             self._poller.modify(fd, ALL_EVENTS)  # or edges that it does not know of would be lost on it
         handlers[fd] = handler
 
@@ -153,7 +155,12 @@ class Loop:
         for fd, bits in events:
             handler = handlers[fd]
             if handler is not None:
+                self._telling = fd
                 handler.on_event(bits & READABLE, bits & WRITABLE, bits & HANGUP)
+                while (heir := handlers[fd]) is not handler and heir is not None:
+                    handler = heir
+                    handler.on_event(bits & READABLE, bits & WRITABLE, bits & HANGUP)
+        self._telling = -1
         if self._timers:
             self._call_timers()
         for _ in range(len(self._soon)):

@@ -1,11 +1,12 @@
 """Benchmark of `proxy`, run by hand as root: python tests/benchmarks/proxy.py [ROUNDS] [SERVICES]
 
-In network namespaces the same loads go from a client to a server directly, by the rules of kernel mode, and through
-haproxy, nginx stream, socat and svcdoctor's workers, with one and with two workers (threads) each; haproxy as it comes,
-and tuned (1 MiB pipes, forced splice). Loads: bulk with 1 and 8 streams (iperf3), requests on 32 kept connections, one
-connection per request, and one request at a time for its latency (wrk; haproxy is the server), and datagrams on one
-flow (udpload.c). Beside them the memory of 1,000 idle connections, and a half-close: the answer comes 1.5 s after the
-client has said all. Printed are medians over the rounds, of ratios within a round, and whether each bound is kept.
+In network namespaces the same loads go from a client to a server directly, through a router, by the rules of kernel
+mode and by the fewest that do the same, and through haproxy, nginx stream, socat and svcdoctor's workers, with one
+and with two workers (threads) each; haproxy as it comes, and tuned (1 MiB pipes, forced splice). Loads: bulk with 1
+and 8 streams (iperf3), requests on 32 kept connections, one connection per request, and one request at a time for its
+latency (wrk; haproxy is the server), and datagrams on one flow (udpload.c). Beside them the memory of 1,000 idle
+connections, and a half-close: the answer comes 1.5 s after the client has said all. Printed are medians over the
+rounds, of ratios within a round, and whether each bound is kept.
 
 At the end 5,000 Services of ten endpoints are served by the command itself: its start, a change, its memory. Needs gcc,
 haproxy, iperf3, nginx (with its stream module), nft, socat and wrk; takes about two minutes a round, and three more.
@@ -39,7 +40,7 @@ WRK = {
 }
 UDP = "datagrams"
 LOADS = (*BULK, *WRK, UDP)
-UDP_WAYS = ("direct", "kernel", "nginx 1", "socat", "svcdoctor 1")
+UDP_WAYS = ("direct", "kernel", "by hand", "routed", "nginx 1", "socat", "svcdoctor 1")
 LOAD_PROGRAM = str(Path(__file__).with_name("proxyload.py"))
 UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 
@@ -189,6 +190,10 @@ def judge(found: Values, memory: dict[str, float], halves: dict[str, int]) -> No
     kernel = {"bulk, 1 stream": 0.9, "bulk, 8 streams": 0.9, "requests": 0.9, "connections": 0.7, UDP: 0.7}
     for load, bound in kernel.items():
         report(f"{load}, kernel mode / direct", ratio(found, load, "kernel", "direct"), bound, least=True)
+        others = {name: ratio(found, load, "kernel", name) for name in ("by hand", "routed")}
+        print(
+            f"    of rules by hand {others['by hand']:.2f}, of a router without rules {others['routed']:.2f}"
+        )
 
 
 def main(rounds: int, services: int) -> None:

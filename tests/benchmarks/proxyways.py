@@ -2,6 +2,8 @@
 
 client --- relay --- server     haproxy, nginx, socat and svcdoctor's workers
 client --- node --- server      kernel mode; apart, for its rules make the kernel track connections
+client --- hand --- server      the fewest rules that do the same, written by hand
+client --- router --- server    no rules at all: what the other machine on the way costs
 client ------------- server     direct
 """
 
@@ -12,6 +14,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,11 +31,13 @@ from svcdoctor.proxy.serving.served import Backend, Listen, ServedPort
 LINKS = [
     *(("client", "relay", 1), ("relay", "server", 2), ("client", "server", 3)),
     *(("client", "node", 4), ("node", "server", 5)),
+    *(("client", "hand", 6), ("hand", "server", 7)),
+    *(("client", "router", 8), ("router", "server", 9)),
 ]
 SERVER = {"bulk": 5201, "web": 8080, "late": 7000, "udp": 7001}
 """The server's ports by what they are for."""
 
-RELAY, NODE, DIRECT = "10.1.0.2", "10.4.0.2", "10.3.0.2"
+RELAY, NODE, HAND, ROUTED, DIRECT = "10.1.0.2", "10.4.0.2", "10.6.0.2", "10.9.0.2", "10.3.0.2"
 STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
 HAPROXY = """
@@ -62,6 +67,18 @@ stream {{
 {servers}
 }}
 """
+HAND_TABLE = """
+table ip hand {{
+  chain before {{
+    type nat hook prerouting priority dstnat;
+    {rules}
+  }}
+  chain after {{
+    type nat hook postrouting priority srcnat;
+    masquerade
+  }}
+}}
+"""
 
 
 @dataclass(slots=True)
@@ -88,8 +105,8 @@ class Way:
         while waiting:
             pid = waiting.pop()
             yield pid
-            children = Path(f"/proc/{pid}/task/{pid}/children")
-            waiting += map(int, children.read_text().split()) if children.exists() else ()
+            with suppress(OSError):  # it may have just ended
+                waiting += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
 
 def _stat(pid: int) -> list[str]:
@@ -128,6 +145,8 @@ class World:
             self._svcdoctor(workers)
         self._socat()
         self._kernel()
+        self._by_hand()
+        self._add(Way("routed", ROUTED, SERVER))
 
     def close(self) -> None:
         for worker in self._workers:
@@ -135,7 +154,7 @@ class World:
 
     def _build(self) -> None:
         spaces = self.spaces
-        for name in ("client", "relay", "node", "server"):
+        for name in ("client", "relay", "node", "hand", "router", "server"):
             spaces.add(name)
             spaces.run(name, "ip", "link", "set", "lo", "up")
         for left, right, net in LINKS:
@@ -146,9 +165,12 @@ class World:
                 f"addr add 10.{net}.0.1/24 dev to-{right}",
             )
             spaces.batch(right, f"link set to-{left} up", f"addr add 10.{net}.0.2/24 dev to-{left}")
-        for name in ("client", "relay", "node"):
+        for name in ("client", "relay", "node", "hand"):
             spaces.run(name, "sysctl", "-qw", "net.ipv4.ip_local_port_range=1024 65000")
-        spaces.run("node", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        for name in ("node", "hand", "router"):
+            spaces.run(name, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        spaces.run("client", "ip", "route", "add", "10.9.0.0/24", "via", "10.8.0.2")
+        spaces.run("server", "ip", "route", "add", "10.8.0.0/24", "via", "10.9.0.1")
 
     def _serve(self) -> None:
         self._configured("server", "origin", ORIGIN, "haproxy", "-db", "-q", "-f")
@@ -216,6 +238,15 @@ class World:
         way = self._next("kernel", NODE)
         ports = (_served(what, port, "10.5.0.2", "nodePort", "0.0.0.0") for what, port in way.ports.items())
         self.spaces.run("node", "nft", "-f", "-", stdin=compiled(ports, Site()).text)
+
+    def _by_hand(self) -> None:
+        way = self._next("by hand", HAND)
+        rules = (
+            f"{'udp' if what == 'udp' else 'tcp'} dport {port} dnat to 10.7.0.2:{SERVER[what]}"
+            for what, port in way.ports.items()
+        )
+        text = HAND_TABLE.format(rules="\n    ".join(rules))
+        self.spaces.run("hand", "nft", "-f", "-", stdin=text)
 
 
 def _served(what: str, port: int, server: str, kind: str, ip: str) -> ServedPort:
