@@ -47,6 +47,27 @@ def test_readiness_is_told_once_and_again_to_a_new_handler(loop: Loop) -> None:
         assert len(first.events) == 1
 
 
+def test_a_descriptor_that_changes_hands_while_its_event_is_told_misses_nothing(loop: Loop) -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        heir = Heard()
+
+        class Leaves(Heard):
+            def on_event(self, readable: int, writable: int, hangup: int) -> None:
+                super().on_event(readable, writable, hangup)
+                loop.watch(left.fileno(), heir)
+                right.sendall(b"more")  # after the kernel was asked
+
+        first = Leaves()
+        right.sendall(b"bytes")
+        loop.watch(left.fileno(), first)
+        loop.turn(0)
+        assert (first.events, heir.events) == ([(True, True, 0)], [(True, True, 0)])
+        loop.turn(0)
+        assert heir.events[1:] == [(True, True, 0)]
+        assert len(first.events) == 1
+
+
 def test_a_descriptor_closed_in_a_turn_is_not_given_away_in_it(loop: Loop) -> None:
     pairs = [socket.socketpair() for _ in range(2)]
     for left, right in pairs:
