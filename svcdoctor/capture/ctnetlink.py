@@ -17,22 +17,33 @@ REQUEST, DUMP = 1, 0x300
 GROUP_NEW = 1
 """The bit of the group that tells of new connections (NFNLGRP_CONNTRACK_NEW)."""
 
-_ORIGINAL, _REPLY = 1, 2  # CTA_TUPLE_ORIG, _REPLY
+ASSURED, SENT_ELSEWHERE = 1 << 2, 1 << 5
+"""Bits of a connection's status: it is more than a question and its answer, and its destination was translated
+(IPS_ASSURED, IPS_DST_NAT)."""
+
+_ORIGINAL, _REPLY, _STATUS, _PROTOCOL_INFO = 1, 2, 3, 4  # CTA_TUPLE_ORIG, _REPLY, CTA_STATUS, _PROTOINFO
 _IP, _PROTOCOL = 1, 2  # CTA_TUPLE_IP, _PROTO
 _NESTED = 0x8000  # NLA_F_NESTED
 _HEADER = Struct("=IHHII")
 _FAMILY = Struct("=BBH")
 _ATTRIBUTE = Struct("=HH")
 _INT = Struct("=i")
+_STATUS_BITS = Struct("!I")
 
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A connection: what its client sends, and what becomes of that, as keys of ``frame``."""
+    """A connection: what its client sends, and what becomes of that, as keys of ``frame``.
+
+    ``status`` are the kernel's bits of it, ``tcp_state`` is the state of a TCP connection (TCP_CONNTRACK_SYN_SENT is
+    1), 0 of others.
+    """
 
     protocol: int
     original: bytes
     translated: bytes
+    status: int = 0
+    tcp_state: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +53,12 @@ class End:
     error: int
 
 
-def listing_request(sequence: int) -> bytes:
-    """Asks for all connections of both families."""
+def listing_request(sequence: int, status: int = 0) -> bytes:
+    """Asks for all connections of both families. With bits of ``status`` newer kernels tell those that have them all;
+    older ones tell the others, too."""
     body = _FAMILY.pack(0, 0, 0)
+    if status:
+        body += _attribute(_STATUS, _STATUS_BITS.pack(status))
     return _HEADER.pack(_HEADER.size + len(body), GET, REQUEST | DUMP, sequence, 0) + body
 
 
@@ -86,7 +100,21 @@ def _translation(data: bytes) -> Translation | None:
     original, reply = (_tuple(tuples.get(kind, b"")) for kind in (_ORIGINAL, _REPLY))
     if original is None or reply is None:
         return None
-    return Translation(original[0], original[1], reverse(reply[1]))
+    status = tuples.get(_STATUS, b"")
+    return Translation(
+        original[0],
+        original[1],
+        reverse(reply[1]),
+        _STATUS_BITS.unpack(status)[0] if len(status) == _STATUS_BITS.size else 0,
+        _tcp_state(tuples.get(_PROTOCOL_INFO, b"")),
+    )
+
+
+def _tcp_state(data: bytes) -> int:
+    state = dict(_attributes(dict(_attributes(data)).get(1, b""))).get(
+        1, b"\0"
+    )  # CTA_PROTOINFO_TCP, _TCP_STATE
+    return state[0] if state else 0
 
 
 def _tuple(data: bytes) -> tuple[int, bytes] | None:

@@ -123,7 +123,7 @@ def plan(
         pod_traffic(world, node, settings, family),
         settings.masquerade_all,
         settings.localhost_node_ports,
-        _node_port_addresses(world, node, settings, family, addresses),
+        node_port_addresses(world, node, settings, family, addresses),
         tuple(sorted(_of_family(snapshot.service_cidrs, family))),
     )
 
@@ -221,7 +221,7 @@ def pod_traffic(world: World, node: str, settings: ProxySettings, family: int) -
     return PodTraffic(network=own[0]) if own else None
 
 
-def _node_port_addresses(
+def node_port_addresses(
     world: World, node: str, settings: ProxySettings, family: int, addresses: tuple[str, ...]
 ) -> tuple[str, ...] | None:
     """The addresses on which nodePorts answer, ``None`` for every local one.

@@ -56,6 +56,19 @@ def installed() -> tuple[str, ...]:
     return tuple(ip for ip in IPS.values() if (ip, TABLE) in tables)
 
 
+def others_translate(ip: str) -> bool:
+    """Whether chains of others are of type nat and have rules."""
+    listed = json.loads(_nft(("-j", "list", "chains"), ""))["nftables"]
+    chains = (entry["chain"] for entry in listed if entry.get("chain", {}).get("type") == "nat")
+    for chain in chains:
+        family, table = chain["family"], chain["table"]
+        if family in (ip, "inet") and (family, table) != (ip, TABLE):
+            rules = json.loads(_nft(("-j", "list", "chain", family, table, chain["name"]), ""))["nftables"]
+            if any("rule" in entry for entry in rules):
+                return True
+    return False
+
+
 def present(ip: str) -> bool:
     """Whether a family has a table as this version makes it. Much faster than `installed` where that is large."""
     try:
@@ -96,6 +109,7 @@ def _nft(arguments: tuple[str, ...], text: str) -> str:
             check=False,
             timeout=SECONDS,
             env=_ENVIRONMENT,
+            start_new_session=True,  # Ctrl-C is this process's, and nft is not to be cut off amid its work
         )
     except FileNotFoundError:
         raise SvcdoctorError(

@@ -19,6 +19,7 @@ from svcdoctor.proxy.kernel import layout
 from svcdoctor.proxy.kernel.layout import COMMENT, HEADS, IPS, TABLE
 from svcdoctor.proxy.kernel.portrules import PortRules, check, family_of, listen_key, numbers_map, port_rules
 from svcdoctor.proxy.kernel.site import Site
+from svcdoctor.proxy.kernel.statements import NEW, RETURN, rule
 from svcdoctor.proxy.kernel.tabletext import (
     ADDRESS,
     Kept,
@@ -133,6 +134,18 @@ class Ruleset:
 def compiled(ports: Iterable[ServedPort], site: Site) -> Ruleset:
     """The rules for these ports. Raises SvcdoctorError for one that cannot be served by rules."""
     return Ruleset(site, {}, {}, {}).changed(ports, ())
+
+
+def idle_table(ip: str) -> str:
+    """Text for ``nft -f``: a table that translates nothing new, in the place of one that may be there. While it is
+    there the kernel goes on translating what it did: by its chain NAT stays hooked, by its rule conntrack does."""
+    chains = chains_text({layout.LAST_CHAIN: (rule(NEW, RETURN),)}, HEADS, ip)
+    return "\n".join((*table_text(ip, TABLE, COMMENT, chains), ""))
+
+
+def gone_table(ip: str) -> str:
+    """Text for ``nft -f``: no table, whether there was one or not."""
+    return f"add table {ip} {TABLE}\ndelete table {ip} {TABLE}\n"
 
 
 def elements_of(rules: PortRules, keys: Iterable[Key]) -> Iterator[tuple[str, Key, str]]:

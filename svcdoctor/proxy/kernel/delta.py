@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from svcdoctor.dataplane.nfttext import rule_text
-from svcdoctor.proxy.kernel.compile import Ruleset, affinity, elements_of, numbers
+from svcdoctor.proxy.kernel.compile import Ruleset, affinity, elements_of, idle_table, numbers
 from svcdoctor.proxy.kernel.layout import IPS, TABLE
 from svcdoctor.proxy.kernel.portrules import PortRules, family_of
 from svcdoctor.proxy.kernel.statements import Rule
@@ -18,10 +18,11 @@ from svcdoctor.proxy.kernel.tabletext import Key
 
 
 def delta(old: Ruleset, new: Ruleset) -> str:
-    """Text for ``nft -f``; empty where nothing has changed. Of one site."""
+    """Text for ``nft -f``; empty where nothing has changed. Of one site. A family that nothing is left of keeps a
+    table, so that its connections go on."""
     before, after = old.families, new.families
     texts = [new.table(ip) for ip in after if ip not in before]
-    texts += [f"delete table {ip} {TABLE}\n" for ip in before if ip not in after]
+    texts += [idle_table(ip) for ip in before if ip not in after]
     changed = [k for k, p in new.ports.items() if (o := old.ports.get(k)) is not p and o != p]
     changed += [key for key in old.ports if key not in new.ports]
     for ip in before:

@@ -59,6 +59,8 @@ HEADS: Final = {
     "nat-output": "type nat hook output priority -101",
     "nat-postrouting": "type nat hook postrouting priority 99",
 }
+LAST_CHAIN: Final = "nat-postrouting"
+"""The chain that stays where there is nothing to do any more but to translate what was."""
 
 
 def kept(ip: str) -> Iterator[Kept]:

@@ -16,8 +16,9 @@ from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.proxy.kernel import apply
 from svcdoctor.proxy.kernel.apply import NotLoaded
 from svcdoctor.proxy.kernel.claim import Claim
-from svcdoctor.proxy.kernel.compile import Ruleset, compiled
+from svcdoctor.proxy.kernel.compile import Ruleset, compiled, idle_table
 from svcdoctor.proxy.kernel.delta import delta
+from svcdoctor.proxy.kernel.ending import Ending
 from svcdoctor.proxy.kernel.flows import forget_stale
 from svcdoctor.proxy.kernel.judge import Judge
 from svcdoctor.proxy.kernel.layout import IPS, TABLE
@@ -41,14 +42,15 @@ _TOLD = 5  # contradictions that are told in full
 
 class KernelPlane:
     """``site`` tells how packets of pods are told; it is asked at each change. ``takeover`` says that rules which work
-    are shadowed. ``held`` is called when all that was put is served, ``failed`` where it cannot be, ``tell`` with
-    lines for the user."""
+    are shadowed, ``drain_seconds`` how long a drain waits for connections. ``held`` is called when all that was put is
+    served, ``failed`` where it cannot be, ``tell`` with lines for the user."""
 
     def __init__(
         self,
         loop: Loop,
         site: Callable[[], Site],
         takeover: bool,
+        drain_seconds: float,
         *,
         tell: Callable[[str], None],
         held: Callable[[], None],
@@ -57,6 +59,8 @@ class KernelPlane:
         self._loop = loop
         self._site = site
         self._takeover = takeover
+        self._drain_seconds = drain_seconds
+        self._ending: Ending | None = None
         self._tell, self._held, self._failed = tell, held, failed
         self._claim: Claim | None = None
         self._judge: Judge | None = None
@@ -95,16 +99,22 @@ class KernelPlane:
         self._soon()
 
     def drain(self, ended: Callable[[], None]) -> None:
-        """Remove the rules; connections that there are go on, for the kernel tracks them."""
-        self._end(ended, clean=True)
+        """Remove the rules; connections that there are go on, or have the time of a drain where they cannot."""
+        self._end(ended, self._drain_seconds)
 
     def stop(self, ended: Callable[[], None]) -> None:
-        """As `drain`."""
-        self._end(ended, clean=True)
+        """Remove the rules; connections that there are go on, or are cut off where they cannot."""
+        if self._ending is not None:
+            self._ending.end()
+        else:
+            self._end(ended, 0.0)
 
     def abandon(self, ended: Callable[[], None]) -> None:
         """As `drain`; rules of an earlier run that were not replaced go on."""
-        self._end(ended, clean=self._loaded is not None)
+        if self._loaded is not None:
+            self._end(ended, self._drain_seconds)
+        else:
+            self._release(ended)
 
     # --- what it does
 
@@ -116,7 +126,7 @@ class KernelPlane:
 
     def _apply(self) -> None:
         self._waiting = False
-        if self._claim is None:
+        if self._claim is None or self._ending is not None:
             return
         put, removed = tuple(self._put.values()), tuple(self._removed)
         self._put, self._removed = {}, {}
@@ -143,7 +153,7 @@ class KernelPlane:
         earlier = (
             ip for ip in IPS.values() if f"{ip} {TABLE}" in tables.tables and ip not in ruleset.families
         )
-        apply.apply(_removed(earlier) + loaded)
+        apply.apply("".join(map(idle_table, earlier)) + loaded)
         self._wanted = self._loaded = ruleset
         self._report(before.contradictions)
         self._forget(ports, ())
@@ -175,7 +185,8 @@ class KernelPlane:
             return False
         try:
             if old.site != new.site or not _changed(old, new):
-                apply.apply(_removed(old.families) + new.text)
+                gone = (ip for ip in old.families if ip not in new.families)
+                apply.apply("".join(map(idle_table, gone)) + new.text)
         except SvcdoctorError as e:
             self._tell(f"{e.message}; the rules before hold, it is tried again")
             return False
@@ -219,20 +230,26 @@ class KernelPlane:
         if len(new) > _TOLD:
             self._tell(f"and {len(new) - _TOLD} more packets that do not end as they should")
 
-    def _end(self, ended: Callable[[], None], clean: bool) -> None:
-        if self._guard is not None:
-            self._guard.cancel()
-        if self._recheck is not None:
-            self._recheck.close()
-        try:
-            if clean:
-                apply.cleanup()
-        except SvcdoctorError as e:
-            self._tell(e.message)
+    def _end(self, ended: Callable[[], None], seconds: float) -> None:
+        """Of a drain that has begun it is `stop` alone that changes anything."""
+        if self._ending is not None:
+            return
+        self._stop_looking()
+        ports = tuple(self._loaded.ports.values()) if self._loaded is not None else ()
+        self._ending = Ending(self._loop, ports, seconds, self._tell, lambda: self._release(ended))
+
+    def _release(self, ended: Callable[[], None]) -> None:
+        self._stop_looking()
         if self._claim is not None:
             self._claim.release()
             self._claim = None
         self._loop.call_soon(ended)
+
+    def _stop_looking(self) -> None:
+        if self._guard is not None:
+            self._guard.cancel()
+        if self._recheck is not None:
+            self._recheck.close()
 
 
 def _changed(old: Ruleset, new: Ruleset) -> bool:
@@ -242,11 +259,6 @@ def _changed(old: Ruleset, new: Ruleset) -> bool:
     except NotLoaded:
         return False
     return True
-
-
-def _removed(families: Iterable[str]) -> str:
-    """Tables are deleted, though they may not be there."""
-    return "".join(f"add table {ip} {TABLE}\ndelete table {ip} {TABLE}\n" for ip in families)
 
 
 def _refuse_to_shadow(judge: Judge, ports: tuple[ServedPort, ...]) -> None:

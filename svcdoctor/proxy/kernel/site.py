@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from svcdoctor.model.facts import Kind
-from svcdoctor.model.nodefacts import ProxySettings
 from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.path.nodeplan import PodTraffic, pod_traffic
 from svcdoctor.path.world import World
@@ -22,9 +21,9 @@ class Site:
     masquerade_all: bool = False
 
 
-def site_of(own: Own, settings: ProxySettings) -> Site:
-    """As kube-proxy with these settings would on this machine. One that is no node masquerades everything: what the
-    endpoints answer must come back through it."""
+def site_of(own: Own) -> Site:
+    """As this node's kube-proxy would. A machine that is no node masquerades everything: what the endpoints answer must
+    come back through it."""
     world = World(Snapshot({Kind.NODE: () if own.node is None else (own.node,)}, {}))
-    pods = {family: pod_traffic(world, own.name, settings, family) for family in (4, 6)}
-    return Site(pods, settings.masquerade_all or not own.name)
+    pods = {family: pod_traffic(world, own.name, own.kube_proxy, family) for family in (4, 6)}
+    return Site(pods, own.kube_proxy.masquerade_all or not own.name)

@@ -1,8 +1,8 @@
 """Where Services are listened for: on addresses of the user's choice, or on the Services' own.
 
 Theory. Without a word it is loopback and the Service's ports. A node's fallback answers where kube-proxy would: on
-cluster IPs, external and load balancer addresses, and on nodePorts at the node's own addresses (kube-proxy's
-``primary``, its default in nftables mode). What is no address of this machine is held on a device in user space; never
+cluster IPs, external and load balancer addresses, and on nodePorts at the addresses that kube-proxy's configuration
+names. What is no address of this machine is held on a device in user space; never
 that of default/kubernetes: whoever controls the run may be reaching the API server by it.
 
 Pure: no I/O.
@@ -13,12 +13,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from svcdoctor.model.errors import SvcdoctorError
+from svcdoctor.model.facts import Kind
 from svcdoctor.model.service import Service, ServicePort
-from svcdoctor.model.snapshot import canonical_or_none
+from svcdoctor.model.snapshot import Snapshot, canonical_or_none
+from svcdoctor.path import nodeplan
 from svcdoctor.path.nodeplan import PortPlan
+from svcdoctor.path.world import World
 from svcdoctor.proxy.arguments import ListenAddress, parse_addresses, parse_listening
 from svcdoctor.proxy.serving.planned import Own
-from svcdoctor.proxy.serving.served import Kind, Listen
+from svcdoctor.proxy.serving.served import Kind as ListenKind
+from svcdoctor.proxy.serving.served import Listen
 
 API = ("default", "kubernetes")
 """The API server's own Service."""
@@ -28,7 +32,7 @@ API_REFUSED = (
     "use --listen"
 )
 
-HELD: frozenset[Kind] = frozenset({"clusterIP", "loadBalancer", "externalIP"})
+HELD: frozenset[ListenKind] = frozenset({"clusterIP", "loadBalancer", "externalIP"})
 """The kinds whose addresses need not be this machine's own."""
 
 
@@ -121,9 +125,16 @@ def _ports(service: Service) -> str:
 
 
 def node_port_addresses(own: Own, machine: tuple[str, ...], family: int) -> tuple[str, ...]:
-    """Where nodePorts answer: the node's first address of the family, as far as this machine has it; on a machine
-    whose node is not known, all of ``machine``."""
+    """Where nodePorts answer, of ``machine``: where kube-proxy's nodePortAddresses and mode say. By default that is in
+    nftables mode the node's first address of the family (the first that this machine has), in others every one; and
+    every one on a machine whose node is not known."""
     here = tuple(ip for ip in machine if (":" in ip) == (family == 6))
+    settings = own.kube_proxy
+    wanted = settings.node_port_addresses or (("primary",) if settings.mode == "nftables" else ())
+    if wanted != ("primary",):
+        world = World(Snapshot({Kind.NODE: () if own.node is None else (own.node,)}, {}))
+        chosen = nodeplan.node_port_addresses(world, own.name, settings, family, here)
+        return here if chosen is None else tuple(ip for ip in chosen if ip in here)
     named = (canonical_or_none(a) for a in (own.node.addresses() if own.node is not None else ()))
     return next(((ip,) for ip in named if ip in here), here)
 

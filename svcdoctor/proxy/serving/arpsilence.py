@@ -39,6 +39,7 @@ def keep_silent(ips: Sequence[str]) -> str:
             timeout=_SECONDS,
             check=False,
             env=_ENVIRONMENT,
+            start_new_session=True,  # Ctrl-C is this process's
         )
     except FileNotFoundError:
         return "there is no nft" if ips else ""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.proxy.loop import Loop, Timer
 from svcdoctor.proxy.serving.link import ENDED, Link
-from svcdoctor.proxy.serving.rundir import RunDirectory
+from svcdoctor.proxy.serving.rundir import RunDirectory, unusable
 from svcdoctor.proxy.serving.wire import ControlReader, Counters, Hello, Stop, ToControl, ToWorker
 
 HELLO_SECONDS = 30.0
@@ -27,7 +27,13 @@ def started(
 ) -> tuple[int, socket.socket, subprocess.Popen[bytes]]:
     """A worker that was started just now: its number, a connection to it, its process. Raises SvcdoctorError."""
     number, listener = directory.new_worker()
-    with listener, directory.log(number).open("wb") as log:
+    try:
+        log = directory.log(number).open("wb")
+    except OSError as e:
+        listener.close()
+        directory.forget(number)
+        raise unusable(directory.path, e) from None
+    with listener, log:
         sock = directory.connect(number)
         try:
             process = subprocess.Popen(

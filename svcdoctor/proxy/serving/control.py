@@ -2,12 +2,11 @@
 
 Theory. Everything happens on one loop. What is served follows from the store, which watches fill, a snapshot, or nobody
 where endpoints are given; a plane serves it: workers, or the kernel. Until there is a state of its own the plane goes
-on with that of an earlier run, if one is left. The first signal drains, the second ends at once.
+on with that of an earlier run, if one is left. The first interruption drains, the second ends at once.
 """
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -63,7 +62,7 @@ class Plane(Protocol):
         """Serve these no longer."""
 
     def drain(self, ended: Callable[[], None]) -> None:
-        """End when the last connection does."""
+        """End when the last connection does, and tell the user what becomes of those that there are."""
 
     def stop(self, ended: Callable[[], None]) -> None:
         """End now."""
@@ -87,14 +86,15 @@ class Control:
         self._holds = False
         self._told = False
         self._applying = False
-        self._signals = 0
+        self._interruptions = 0
         self._refusal = ""
         self._error: SvcdoctorError | None = None
 
     # --- what is to be served
 
-    def watch(self, session: ApiSession, selection: Selection, node: str) -> None:
-        """What the API server says of the selected Services; ``node`` is this machine's, empty to find it out."""
+    def watch(self, session: ApiSession, selection: Selection, node: str, kube_proxy: bool = False) -> None:
+        """What the API server says of the selected Services; ``node`` is this machine's, empty to find it out, and
+        ``kube_proxy`` says that its kube-proxy's settings matter."""
         self._name = f"{selection.namespace}/{selection.name}" if selection.name else ""
         self._watches = Watches(
             self.loop,
@@ -102,6 +102,7 @@ class Control:
             selection,
             node,
             self.store,
+            kube_proxy,
             changed=self._soon,
             tell=self.note,
             failed=self._unreadable,
@@ -155,13 +156,9 @@ class Control:
         """Whether the state is known, and all of it is served."""
         return self._ours and self._holds
 
-    def run(self, plane: Plane) -> int:
-        """Serve until a signal. Returns the exit code; raises SvcdoctorError for what ends it before."""
+    def run(self, plane: Plane) -> None:
+        """Serve until it is interrupted. Raises SvcdoctorError for what ends it before."""
         self._plane = plane
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-            numbers.append(signal.SIGHUP)
-        before = {number: signal.signal(number, self._interrupted) for number in numbers}
         try:
             plane.start()
             if self._ours:
@@ -170,21 +167,18 @@ class Control:
                 self._watches.start()
             self.loop.run()
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
             if self._watches is not None:
                 self._watches.close()
         if self._error is not None:
             raise self._error
-        return 0
 
-    def _interrupted(self, number: int, frame: object) -> None:
+    def interrupted(self) -> None:
+        """End, the first time when the connections do; for other threads and handlers of signals, too."""
         self.loop.call_soon_threadsafe(self._end)
 
     def _end(self) -> None:
-        self._signals += 1
-        if self._plane is not None and self._signals == 1:
-            self.note("no new connections are taken, those that live go on; the next signal ends them")
+        self._interruptions += 1
+        if self._plane is not None and self._interruptions == 1:
             self._plane.drain(self.loop.stop)
         elif self._plane is not None:
             self._plane.stop(self.loop.stop)
@@ -198,7 +192,7 @@ class Control:
     def _apply(self) -> None:
         self._applying = False
         plane = self._plane
-        if plane is None or self._signals or not self.store.complete:
+        if plane is None or self._interruptions or not self.store.complete:
             return
         change = self.store.changes()
         for text in change.notes:

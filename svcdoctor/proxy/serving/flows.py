@@ -67,6 +67,11 @@ class UdpListen:
         return len(self._going)
 
     @property
+    def fd(self) -> int:
+        """The socket's, -1 when it is closed."""
+        return self._relay.fd
+
+    @property
     def closed(self) -> bool:
         return self._relay.fd < 0
 

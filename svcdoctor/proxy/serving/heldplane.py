@@ -107,7 +107,7 @@ class HeldPlane:
         try:
             self._holding.drop(ips)
         except SvcdoctorError as e:
-            self._tell(e.message)
+            self._tell(f"{e.message}; svcdoctor proxy cleanup removes what is left: {', '.join(ips)}")
 
 
 def _needed(port: ServedPort) -> frozenset[str]:

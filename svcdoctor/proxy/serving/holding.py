@@ -21,7 +21,7 @@ from pathlib import Path
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.proxy.serving.arpsilence import keep_silent
 from svcdoctor.proxy.serving.rtnetlink import LOOPBACK, RouteLink
-from svcdoctor.proxy.serving.rundir import RUNS, RunDirectory
+from svcdoctor.proxy.serving.rundir import ADDRESSES, RUNS, RunDirectory, unusable
 
 DEVICE = "svcdoctor0"
 DEVICE_KIND = "dummy"
@@ -29,7 +29,6 @@ DEVICE_KIND = "dummy"
 _OF_OTHERS = ("kube-ipvs0",)
 """What kube-proxy in IPVS mode holds Services' addresses on."""
 
-_RECORD = "addresses"
 _NAMESPACE = Path("/proc/self/ns/net")
 
 
@@ -79,18 +78,19 @@ class Holding:
             self._silence()
 
     def drop(self, ips: Iterable[str]) -> None:
-        """Hold these no longer."""
+        """Hold these no longer. What cannot be removed stays written down."""
         gone = [ip for ip in ips if ip in self._held]
         if gone:
-            with _told():
+            with _told("removed from"):
+                self._remove(gone, self._own)
                 for ip in gone:
                     del self._held[ip]
                 self._record()
-                self._remove(gone)
+                self._silence()
 
     def clear_leftovers(self) -> None:
         """Remove what other runs left that have no process any more."""
-        with _told():
+        with _told("removed from"):
             for path in runs_here(self._above):
                 if path == self._own or not (left := recorded(path)):
                     continue
@@ -98,8 +98,9 @@ class Holding:
                 if directory.try_lock() is not None:
                     continue
                 if not directory.living_workers():
-                    (path / _RECORD).unlink(missing_ok=True)
-                    self._remove(left)
+                    self._remove(left, path)
+                    (path / ADDRESSES).unlink(missing_ok=True)
+                    self._silence()
                     self._tell(f"removed of a run that has crashed: {', '.join(left)}")
                 directory.release()
 
@@ -119,9 +120,9 @@ class Holding:
             return socket.if_nametoindex(LOOPBACK)
         return socket.if_nametoindex(DEVICE)
 
-    def _remove(self, ips: Iterable[str]) -> None:
-        """Take addresses away that no other run has, and the device with its last one."""
-        others = {ip for path in runs_here(self._above) for ip in recorded(path)}
+    def _remove(self, ips: Iterable[str], run: Path) -> None:
+        """Take addresses of a run away that no other run has, and the device with its last one."""
+        others = {ip for path in runs_here(self._above) if path != run for ip in recorded(path)}
         gone = set(ips) - others
         own = {index for name in (DEVICE, LOOPBACK) if (index := _index(name))}
         for found in self._link.addresses():
@@ -132,7 +133,6 @@ class Holding:
             found.device == device and not found.ip.startswith("fe80:") for found in self._link.addresses()
         ):
             self._link.remove_device(device)
-        self._silence()
 
     def _silence(self) -> None:
         every = {ip for path in runs_here(self._above) for ip in recorded(path)}
@@ -144,9 +144,16 @@ class Holding:
         self._silent = not why
 
     def _record(self) -> None:
-        new = self._own / f"{_RECORD}.new"
-        new.write_text("\n".join((_namespace(), *self._held, "")))
-        new.replace(self._own / _RECORD)
+        """What is held, for those who come after this process."""
+        if not self._held:
+            (self._own / ADDRESSES).unlink(missing_ok=True)
+            return
+        new = self._own / f"{ADDRESSES}.new"
+        try:
+            new.write_text("\n".join((_namespace(), *self._held, "")))
+            new.replace(self._own / ADDRESSES)
+        except OSError as e:
+            raise unusable(self._own, e) from None
 
 
 def machine_addresses() -> tuple[str, ...]:
@@ -166,7 +173,7 @@ def machine_addresses() -> tuple[str, ...]:
 def recorded(run: Path) -> tuple[str, ...]:
     """The addresses that a run holds, or has left, in this network namespace."""
     try:
-        namespace, *ips = (run / _RECORD).read_text().splitlines() or ("",)
+        namespace, *ips = (run / ADDRESSES).read_text().splitlines() or ("",)
     except (FileNotFoundError, NotADirectoryError):
         return ()
     return tuple(ips) if namespace == _namespace() else ()
@@ -189,16 +196,16 @@ def _index(name: str) -> int:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _told(what: str = "held on") -> Iterator[None]:
     try:
         yield
     except PermissionError:
         raise SvcdoctorError(
-            "Services' addresses cannot be held on this machine: that needs the capability CAP_NET_ADMIN; run it as "
+            f"Services' addresses cannot be {what} this machine: that needs the capability CAP_NET_ADMIN; run it as "
             "root, grant the capability (systemd: AmbientCapabilities=CAP_NET_ADMIN), or use --listen",
             3,
         ) from None
     except OSError as e:
         raise SvcdoctorError(
-            f"Services' addresses cannot be held on this machine: {e.strerror or e}; use --listen", 3
+            f"Services' addresses cannot be {what} this machine: {e.strerror or e}; use --listen", 3
         ) from None

@@ -2,7 +2,8 @@
 
 Theory. A port listens where it has endpoints for somebody; where it has none the kernel refuses clients, as it would
 by kube-proxy's rules. What cannot be listened on is told, and tried again: the program that has the port may end, and a
-cluster IP's address may be set later. Sockets are shared with the other workers, whom the kernel spreads clients over.
+cluster IP's address may be set later. Sockets are shared with the other workers, whom the kernel spreads clients over;
+those of ports with session affinity by the clients' addresses (``steering``).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from svcdoctor.proxy.serving.backoff import Backoff
 from svcdoctor.proxy.serving.flows import UdpFlows, UdpListen
 from svcdoctor.proxy.serving.port import Port
 from svcdoctor.proxy.serving.served import Listen, ServedPort
+from svcdoctor.proxy.serving.steering import steer
 from svcdoctor.proxy.serving.tcp import TcpClients
 from svcdoctor.proxy.serving.tcpclient import TcpListen
 
@@ -42,6 +44,11 @@ class _Tcp:
     key: str
     clients: TcpListen
     listener: Listener
+    sock: socket.socket
+
+    @property
+    def fd(self) -> int:
+        return self.sock.fileno()
 
     def be(self, listen: Listen) -> None:
         self.clients.listen = listen
@@ -56,6 +63,10 @@ class _Udp:
 
     key: str
     flows: UdpListen
+
+    @property
+    def fd(self) -> int:
+        return self.flows.fd
 
     def be(self, listen: Listen) -> None:
         self.flows.listen = listen
@@ -117,7 +128,10 @@ class Opened:
                 continue
             else:
                 self._shut(key, {_place(served, listen) for listen in served.listens})
+                before = port.served.workers
                 port.update(served)
+                if served.workers != before:
+                    self._steer(key)
             changed.append(key)
         # What one port leaves another may take, so all leave first.
         for key in changed:
@@ -190,14 +204,24 @@ class Opened:
                 self._refused[place] = (e.errno, refusal(listen.ip, listen.port, kind, e).message)
             return self._refused[place][1]
         self._refused.pop(place, None)
+        if port.served.workers:
+            steer(sock.fileno(), port.served.workers)
         if kind == socket.SOCK_DGRAM:
             assert self._udp is not None
             self._sockets[place] = _Udp(key, UdpListen(self._udp, port, listen, sock))
         else:
             clients = TcpListen(self._tcp, port, listen)
             listener = Listener(self._loop, sock, clients.accepted, self._tcp.doors)
-            self._sockets[place] = _Tcp(key, clients, listener)
+            self._sockets[place] = _Tcp(key, clients, listener, sock)
         return ""
+
+    def _steer(self, key: str) -> None:
+        """The number of workers that share the port's clients by their addresses has changed."""
+        served = self._ports[key].served
+        for listen in served.listens:
+            found = self._sockets.get(_place(served, listen))
+            if found is not None and found.key == key:
+                steer(found.fd, served.workers)
 
     def _shut(self, key: str, kept: set[Place]) -> None:
         """Listen no longer where that is not wanted."""

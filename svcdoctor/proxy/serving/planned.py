@@ -36,28 +36,31 @@ _HOST = {4: "/32", 6: "/128"}
 @dataclass(frozen=True, slots=True)
 class Options:
     """How ports are served. ``listens`` says where a plan is listened for in its IP family on that node, if anywhere;
-    ``protocols`` are those that can be carried. The others are as in `ServedPort`."""
+    ``protocols`` are those that can be carried, ``workers`` how many processes carry them. The others are as in
+    `ServedPort`."""
 
     listens: Callable[[Service, PortPlan, int, Own], tuple[Listen, ...]]
     protocols: frozenset[str] = USER_SPACE
     balance: BalancerPolicy = BalancerPolicy.RANDOM
     limit: int = 0
     proxy_protocol: bool = False
-    kube_proxy: ProxySettings = NODE_CIDR
+    workers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """The node that this machine is: ``name`` is empty where it is none, ``node`` None where it cannot be read."""
+    """The node that this machine is: ``name`` is empty where it is none, ``node`` None where it cannot be read.
+    ``kube_proxy`` are its kube-proxy's settings, as far as they are known."""
 
     name: str = ""
     node: Node | None = None
+    kube_proxy: ProxySettings = NODE_CIDR
 
     @property
     def matters(self) -> tuple[object, ...]:
         """What of it Services are planned by."""
         node = self.node
-        return (self.name, node and (node.zone, node.addresses(), node.pod_cidrs))
+        return (self.name, node and (node.zone, node.addresses(), node.pod_cidrs), self.kube_proxy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +104,7 @@ def planned(service: Service, slices: tuple[EndpointSlice, ...], own: Own, optio
                 continue
             if listens:
                 key = served_key(service.namespace, service.name, port.port, port.protocol, family)
-                ports[key] = _served(
-                    key, port, plan, listens, _inside(world, plan, own, options, family), options
-                )
+                ports[key] = _served(key, port, plan, listens, _inside(world, plan, own, family), options)
         if plans and plans[0].health_check_node_port:
             checks.append(_check(world, service, own, family))
         if any(key.endswith(f"/{family}") for key in ports) and _only_elsewhere(world, service, family):
@@ -142,6 +143,7 @@ def _served(
         options.balance,
         options.limit,
         options.proxy_protocol,
+        options.workers if plan.affinity_seconds else 0,
     )
 
 
@@ -150,12 +152,12 @@ def _backend(endpoint: Endpoint) -> Backend:
     return Backend(endpoint.ip, endpoint.port, pod, endpoint.node or "")
 
 
-def _inside(world: World, plan: PortPlan, own: Own, options: Options, family: int) -> tuple[str, ...]:
+def _inside(world: World, plan: PortPlan, own: Own, family: int) -> tuple[str, ...]:
     """The networks whose clients kube-proxy sends to any endpoint whatever the external policy: this node's own
     addresses and the pods'. Pods that kube-proxy tells by their interface are told by the node's pod range."""
     if not (plan.external_local and plan.externally_accessible):
         return ()
-    traffic = pod_traffic(world, own.name, options.kube_proxy, family)
+    traffic = pod_traffic(world, own.name, own.kube_proxy, family)
     if traffic is None or not traffic.network:
         traffic = pod_traffic(world, own.name, NODE_CIDR, family)
     addresses = (canonical_or_none(a) for a in (own.node.addresses() if own.node is not None else ()))

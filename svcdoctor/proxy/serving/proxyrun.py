@@ -22,14 +22,17 @@ from svcdoctor.proxy.kernel.site import Site, site_of
 from svcdoctor.proxy.loop import Loop
 from svcdoctor.proxy.serving.accesspipe import AccessPipe, pipe_of
 from svcdoctor.proxy.serving.addresses import Where, node_port_addresses
+from svcdoctor.proxy.serving.checkedplane import CheckedPlane
 from svcdoctor.proxy.serving.choosing import Selection
 from svcdoctor.proxy.serving.control import Control, Event, Plane
 from svcdoctor.proxy.serving.health import HealthPorts, Healthz
 from svcdoctor.proxy.serving.heldplane import HeldPlane
 from svcdoctor.proxy.serving.holding import Holding
+from svcdoctor.proxy.serving.kubeproxy import of_snapshot
 from svcdoctor.proxy.serving.planned import Options, Own
-from svcdoctor.proxy.serving.rundir import RunDirectory, run_name
-from svcdoctor.proxy.serving.served import ServedPort
+from svcdoctor.proxy.serving.rundir import RunDirectory, run_name, unusable
+from svcdoctor.proxy.serving.served import Backend, ServedPort
+from svcdoctor.proxy.serving.signals import Signals
 from svcdoctor.proxy.serving.supervise import Workers
 from svcdoctor.proxy.serving.wire import Counters, Settings
 from svcdoctor.sources.localnode import node_here
@@ -51,8 +54,9 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a run is asked for. ``node`` is this machine's, empty to find it out; ``kernel`` is None for workers, and
-    ``log`` is where the lines of an access log go that is no file."""
+    """What a run is asked for. ``node`` is this machine's, empty to find it out; ``kernel`` is None for workers,
+    ``log`` is where the lines of an access log go that is no file, and ``check_seconds`` is the time between two checks
+    of an endpoint, 0 for none."""
 
     source: Source
     selection: Selection
@@ -63,6 +67,7 @@ class Asked:
     node: str = ""
     kernel: Kernel | None = None
     log: Callable[[bytes], None] | None = None
+    check_seconds: float = 0.0
 
     @property
     def name(self) -> str:
@@ -81,6 +86,7 @@ class ProxyRun:
         self._asked = asked
         self._servers: list[AnswerServer] = []
         self._workers: Workers | None = None
+        self._checked: CheckedPlane | None = None
         self._health = HealthPorts(self.loop, lambda: self.control.healthy, self.control.note)
 
     # --- what is answered beside the traffic
@@ -108,6 +114,10 @@ class ProxyRun:
         """Why ports are not served everywhere that they should be, by key."""
         return self._workers.unserved if self._workers is not None else {}
 
+    def answers(self, backend: Backend) -> bool | None:
+        """Whether an endpoint answers when it is checked; None where none is."""
+        return self._checked.answers(backend) if self._checked is not None else None
+
     def count(self, done: Callable[[Counters], None]) -> None:
         """Have ``done`` called with the counts of all workers."""
         if self._workers is None:
@@ -119,16 +129,22 @@ class ProxyRun:
 
     def run(self) -> int:
         """Serve until a signal; returns the exit code. Raises SvcdoctorError."""
-        with contextlib.ExitStack() as stack:
+        with Signals() as signals, contextlib.ExitStack() as stack:
             stack.callback(self.loop.free)
             stack.callback(self.loop.turn, 0.0)
             for server in self._servers:
                 stack.callback(server.close)
             stack.callback(self._health.close)
             plane = self._kernel(self._asked.kernel) if self._asked.kernel else self._by_workers(stack)
+            if self._asked.check_seconds:
+                plane = self._checked = CheckedPlane(
+                    self.loop, plane, self._asked.check_seconds, self.control.note
+                )
+            signals.tell(self.control.interrupted)
             with self._explained():
                 self._begin()
-                return self.control.run(plane)
+                self.control.run(plane)
+        return signals.code
 
     def dry_run(self) -> tuple[ServedPort, ...]:
         """What would be served first. Raises SvcdoctorError."""
@@ -144,10 +160,12 @@ class ProxyRun:
     def _begin(self, health: bool = True) -> None:
         asked, source = self._asked, self._asked.source
         if isinstance(source, ApiSession):
-            self.control.watch(source, asked.selection, asked.node)
+            in_its_place = asked.where.node_ports or asked.where.cluster_ips or asked.kernel is not None
+            self.control.watch(source, asked.selection, asked.node, in_its_place)
         elif isinstance(source, Snapshot):
             name = asked.node or node_here(source.nodes)
-            self.control.take(source, asked.selection, Own(name, source.node(name) if name else None))
+            own = Own(name, source.node(name) if name else None, of_snapshot(source, name))
+            self.control.take(source, asked.selection, own)
         else:
             self.control.fix(source)
         if health and asked.where.node_ports:
@@ -165,6 +183,7 @@ class ProxyRun:
             self.loop,
             self.site,
             wanted.takeover,
+            self._asked.settings.drain_seconds,
             tell=control.note,
             held=control.held,
             failed=control.failed,
@@ -179,7 +198,7 @@ class ProxyRun:
 
     def site(self) -> Site:
         """What rules must know of this node."""
-        return site_of(self.control.store.own, self._asked.options.kube_proxy)
+        return site_of(self.control.store.own)
 
     def _by_workers(self, stack: contextlib.ExitStack) -> Plane:
         asked, control = self._asked, self.control
@@ -188,7 +207,10 @@ class ProxyRun:
         directory.lock()
         stack.callback(directory.release)
         if asked.log is not None:
-            pipe = AccessPipe(self.loop, pipe_of(directory.path), asked.log)
+            try:
+                pipe = AccessPipe(self.loop, pipe_of(directory.path), asked.log)
+            except OSError as e:
+                raise unusable(directory.path, e) from None
             stack.callback(pipe.close)
             settings = structs.replace(settings, access_log=str(pipe_of(directory.path)))
         fresh = not directory.living_workers()

@@ -10,6 +10,8 @@ Specification: flock(2), unix(7); https://specifications.freedesktop.org/basedir
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -22,7 +24,11 @@ from socket import AF_UNIX, SOCK_STREAM, socket
 from svcdoctor.model.errors import SvcdoctorError
 
 _NAMESPACE = Path("/proc/self/ns/net")
+_ROOTS = Path("/run/svcdoctor")
 _LOCK = "control"
+ADDRESSES = "addresses"
+"""The file in a run's directory that names what it holds on this machine (`holding`)."""
+
 _PREFIX = "proxy-"
 RUNS = f"{_PREFIX}*"
 """The names of all runs' directories, as a pattern."""
@@ -33,13 +39,19 @@ _LAST = 4096  # bytes of a log that are looked at
 
 
 def runs_directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where all runs of this user are."""
-    if os.geteuid() == 0:
-        return Path("/run/svcdoctor")
+    """Where all runs of this user are: root's in /run, so that they are found from wherever he comes; where nothing
+    can be written there, as others' in XDG_RUNTIME_DIR."""
     given = environ.get("XDG_RUNTIME_DIR", "")
+    root = os.geteuid() == 0
+    if root and not (given.startswith("/") and _read_only(_ROOTS)):
+        return _ROOTS
     if given.startswith("/"):
         return Path(given) / "svcdoctor"
     return Path(tempfile.gettempdir()) / f"svcdoctor-{os.geteuid()}"
+
+
+def _read_only(path: Path) -> bool:
+    return not os.access(path if path.exists() else path.parent, os.W_OK)
 
 
 def run_name(served: str) -> str:
@@ -71,21 +83,26 @@ class RunDirectory:
     def try_lock(self) -> str | None:
         """Become the run's control process; the process ID of the one that there is, as far as it is known, where
         that cannot be."""
-        fd = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as e:
+            raise unusable(self.path, e) from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
             os.close(fd)
             return holder
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         self._lock = fd
+        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         return None
 
     def release(self) -> None:
-        """Be the run's control process no longer; without any worker the directory is removed."""
-        if not self.workers():
+        """Be the run's control process no longer. The directory is removed, unless there is a worker or something on
+        this machine that it tells of."""
+        if not self.workers() and not (self.path / ADDRESSES).exists():
             for path in self.path.iterdir():
                 path.unlink()
             self.path.rmdir()
@@ -124,6 +141,8 @@ class RunDirectory:
             sock.listen(4)
         except OSError as e:
             sock.close()
+            if e.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise unusable(path, e) from None
             raise SvcdoctorError(f"{path}: {e.strerror or e}; a worker needs this socket", 3) from None
         return number, sock
 
@@ -162,19 +181,25 @@ class RunDirectory:
         return sock
 
 
+def unusable(path: Path, error: OSError) -> SvcdoctorError:
+    """Why a run's directory cannot be used, and what to do."""
+    advice = "set XDG_RUNTIME_DIR to a directory of your own that can be written"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "free some space there"
+    return SvcdoctorError(
+        f"{path}: {error.strerror}; svcdoctor proxy keeps its workers' sockets there: {advice}", 3
+    )
+
+
 def _make(path: Path) -> None:
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700, parents=True)
         held = path.lstat()
     except OSError as e:
-        raise SvcdoctorError(
-            f"{path}: {e.strerror}; svcdoctor proxy keeps its workers' sockets there (set XDG_RUNTIME_DIR to a "
-            "directory of your own)",
-            3,
-        ) from None
+        raise unusable(path, e) from None
     if not stat.S_ISDIR(held.st_mode) or held.st_uid != os.geteuid() or held.st_mode & 0o077:
+        other = "" if path.is_relative_to(_ROOTS) else ", or set XDG_RUNTIME_DIR to another one"
         raise SvcdoctorError(
-            f"{path}: must be a directory that only this user may enter; remove it, or set XDG_RUNTIME_DIR to "
-            "another one",
-            3,
+            f"{path}: must be a directory that only this user may enter; remove it{other}", 3
         )

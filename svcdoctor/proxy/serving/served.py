@@ -58,7 +58,9 @@ class ServedPort(Value, frozen=True):
 
     ``has_endpoints`` tells of any node's: where there are some and none is local, kube-proxy drops and does not reject.
     ``affinity_seconds`` is 0 without affinity. ``limit`` is how many connections an endpoint has at most in one
-    worker, 0 for any number. ``proxy_protocol`` announces the client to the endpoint (PROXY protocol 2).
+    worker, 0 for any number. ``proxy_protocol`` announces the client to the endpoint (PROXY protocol 2). Where
+    ``workers`` is not 0, it is how many processes share the port's clients so that all connections of one address come
+    to the same process, which remembers its endpoint.
     """
 
     key: str
@@ -75,6 +77,7 @@ class ServedPort(Value, frozen=True):
     balance: BalancerPolicy = BalancerPolicy.RANDOM
     limit: int = 0
     proxy_protocol: bool = False
+    workers: int = 0
 
 
 def served_key(namespace: str, name: str, port: int, protocol: str, family: int) -> str:

@@ -55,11 +55,6 @@ class Store:
         return self._services is not None and self._slices is not None and self._own is not None
 
     @property
-    def heard_own(self) -> bool:
-        """Whether it was heard of the node."""
-        return self._own is not None
-
-    @property
     def own(self) -> Own:
         """The node that this machine is, as far as it was heard of."""
         return self._own or Own()

@@ -93,11 +93,6 @@ class Workers:
         self._fill()
 
     @property
-    def pids(self) -> tuple[int, ...]:
-        """The processes of the workers that have begun and are not drained."""
-        return tuple(w.pid for w in self._workers.values() if w.pid and not w.leaving)
-
-    @property
     def unserved(self) -> dict[str, str]:
         """Why ports are not served as they should be, by key."""
         return {key: why for worker in self._workers.values() for key, why in worker.failures.items()}
@@ -139,6 +134,11 @@ class Workers:
 
     def drain(self, ended: Callable[[], None]) -> None:
         """Let all workers listen no longer and end with their connections; ``ended`` is called when none is left."""
+        if self._drain_seconds:
+            self._tell(
+                f"no new connections are taken; those that live have up to {self._drain_seconds:.0f} s to end; the "
+                "next signal ends them"
+            )
         self._end(Drain(), self._drain_seconds, ended)
 
     def stop(self, ended: Callable[[], None]) -> None:

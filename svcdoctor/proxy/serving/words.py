@@ -19,10 +19,13 @@ from svcdoctor.proxy.serving.choosing import Selection
 from svcdoctor.proxy.serving.holding import machine_addresses
 from svcdoctor.proxy.serving.planned import Options
 from svcdoctor.proxy.serving.served import Backend, Listen, ServedPort, served_key
-from svcdoctor.sources.connection import Connection
+from svcdoctor.sources.connection import Connection, parse_duration
 
 MOST_WORKERS = 8
 """Where their number is not said."""
+
+SHORTEST_CHECK = 0.5
+"""Seconds."""
 
 
 def check_mode(kernel: bool, takeover: bool, of_user_space: Mapping[str, bool]) -> None:
@@ -128,6 +131,18 @@ def fixed_ports(
                 )
             )
     return tuple(ports)
+
+
+def check_seconds(text: str | None, direct: bool) -> float:
+    """The time between two checks of an endpoint, 0 where there are to be none. Raises SvcdoctorError."""
+    seconds = parse_duration(text, "--check-interval", "no checks") if text is not None else 0.0
+    if 0 < seconds < SHORTEST_CHECK:
+        raise SvcdoctorError(f"--check-interval {text}: {SHORTEST_CHECK:g} s is the shortest")
+    if seconds and not direct:
+        raise SvcdoctorError(
+            "--check-interval connects to endpoints from this machine: say --dial direct, too"
+        )
+    return seconds
 
 
 def processes(wanted: int | None, limit: int | None) -> tuple[int, int]:

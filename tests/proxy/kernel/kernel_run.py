@@ -15,7 +15,7 @@ from svcdoctor.proxy.serving.served import ServedPort
 class Run:
     """A plane on a loop of its own, in the namespace that the thread is in."""
 
-    def __init__(self, takeover: bool = False, site: Site = SITE) -> None:
+    def __init__(self, takeover: bool = False, site: Site = SITE, drain: float = 0.0) -> None:
         self.site = site
         self.notes: list[str] = []
         self.errors: list[str] = []
@@ -25,6 +25,7 @@ class Run:
             self.loop,
             lambda: self.site,
             takeover,
+            drain,
             tell=self.notes.append,
             held=self._hold,
             failed=lambda e: self.errors.append(e.message),

@@ -39,13 +39,13 @@ class Case(NamedTuple):
 
 
 def own_of(world: World) -> Own:
-    return Own("here", world.snapshot.node("here"))
+    return Own("here", world.snapshot.node("here"), world.settings)
 
 
 def served_ports(world: World) -> tuple[ServedPort, ...]:
     """As the control process plans them."""
     own = own_of(world)
-    options = Options(EVERYTHING.listens, frozenset({"TCP", "UDP", "SCTP"}), kube_proxy=world.settings)
+    options = Options(EVERYTHING.listens, frozenset({"TCP", "UDP", "SCTP"}))
     found: list[ServedPort] = []
     for service in world.services:
         slices: tuple[EndpointSlice, ...] = world.snapshot.slices(service.namespace, service.name)
@@ -60,7 +60,7 @@ def cases(family: int) -> st.SearchStrategy[Case]:
         world = a_world(d)
         ports = served_ports(world)
         packets = [a_packet(d, world.services) for _ in range(PACKETS)]
-        return Case(world, ports, compiled(ports, site_of(own_of(world), world.settings)), packets)
+        return Case(world, ports, compiled(ports, site_of(own_of(world))), packets)
 
     return make()
 

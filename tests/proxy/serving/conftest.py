@@ -58,6 +58,11 @@ class Run:
     def _held(self):
         self.holds += 1
 
+    @property
+    def pids(self):
+        """The processes of the workers that have begun and are not drained."""
+        return tuple(w.pid for w in self.workers._workers.values() if w.pid and not w.leaving)
+
     def until(self, condition, seconds=10.0):
         turn_until(self.loop, condition, seconds)
 
@@ -74,7 +79,7 @@ class Run:
 
     def close(self):
         """Whatever is left is killed."""
-        for pid in self.workers.pids:
+        for pid in self.pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.end()

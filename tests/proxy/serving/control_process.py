@@ -16,6 +16,7 @@ from svcdoctor.proxy.serving.control import Changed, Control, Note, Serving
 from svcdoctor.proxy.serving.planned import Options
 from svcdoctor.proxy.serving.rundir import RunDirectory
 from svcdoctor.proxy.serving.served import Listen, ServedPort
+from svcdoctor.proxy.serving.signals import Signals
 from svcdoctor.proxy.serving.supervise import PROGRAM, Workers
 from svcdoctor.proxy.serving.wire import Settings
 from svcdoctor.sources.connection import Connection, open_connection
@@ -80,11 +81,14 @@ def main(above, config):
         failed=control.failed,
         program=PROGRAM if config.get("real") else STAND_IN,
     )
-    try:
-        return control.run(workers)
-    finally:
-        loop.turn(0)
-        directory.release()
+    with Signals() as signals:
+        signals.tell(control.interrupted)
+        try:
+            control.run(workers)
+        finally:
+            loop.turn(0)
+            directory.release()
+    return signals.code
 
 
 if __name__ == "__main__":

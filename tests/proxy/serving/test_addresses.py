@@ -8,6 +8,7 @@ from served_world import IPS, node, service
 
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.facts import Kind
+from svcdoctor.model.nodefacts import ProxySettings
 from svcdoctor.model.service import LoadBalancerIngress, LoadBalancerStatus, ServicePort, ServiceStatus
 from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.path.nodeplan import service_plan
@@ -99,6 +100,25 @@ def test_node_ports_are_at_the_nodes_addresses():
     assert node_port_addresses(Own(), MACHINE, 4) == ("192.168.0.1", "172.17.0.1"), "which node is not known"
     elsewhere = Own("node1", node(addresses=("192.168.0.99", "172.17.0.1")))
     assert node_port_addresses(elsewhere, MACHINE, 4) == ("172.17.0.1",), "the first that this machine has"
+
+
+@pytest.mark.parametrize(
+    "mode, wanted, four, six",
+    [
+        ("nftables", (), ("192.168.0.1",), ("fd00:1::1",)),
+        ("nftables", ("primary",), ("192.168.0.1",), ("fd00:1::1",)),
+        ("iptables", (), ("192.168.0.1", "172.17.0.1"), ("fd00:1::1",)),
+        ("ipvs", ("0.0.0.0/0", "::/0"), ("192.168.0.1", "172.17.0.1"), ("fd00:1::1",)),
+        ("iptables", ("172.16.0.0/12",), ("172.17.0.1",), ("fd00:1::1",)),
+        ("iptables", ("10.0.0.0/8", "fd00:2::/64"), (), ()),
+        ("nftables", ("172.17.0.1/32", "192.168.0.0/24"), ("192.168.0.1", "172.17.0.1"), ("fd00:1::1",)),
+        ("iptables", ("127.0.0.0/8",), (), ("fd00:1::1",)),
+    ],
+)
+def test_node_ports_are_where_kube_proxys_configuration_has_them(mode, wanted, four, six):
+    own = Own("node1", node(), ProxySettings(mode, node_port_addresses=wanted))
+    assert set(node_port_addresses(own, MACHINE, 4)) == set(four)
+    assert node_port_addresses(own, MACHINE, 6) == six
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,8 @@ def test_fixed_ports_are_served_until_a_signal(control, ip):
         connected(port)
 
 
-def test_the_second_signal_ends_what_the_first_one_drains(control):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_ends_what_the_first_one_drains(control, number):
     port = served()
     process = control(ports=given(port), drain=60)
     process.next("serving")
@@ -133,8 +134,8 @@ def test_the_second_signal_ends_what_the_first_one_drains(control):
         time.sleep(0.3)
         kept.sendall(b"still there\n")
         assert kept.recv(100) == b"still there\n"
-        process.signal(signal.SIGINT)
-        assert process.wait(5) == (0, "")
+        process.signal(number)
+        assert process.wait(5) == (128 + number, "")
         assert kept.recv(100) == b""
 
 

@@ -186,6 +186,30 @@ def test_without_permission(space, run, tmp_path):
     )
 
 
+def test_what_cannot_be_removed_stays_written_down(kind, run, tmp_path):
+    one = run("a")
+    one.hold(IPS)
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from svcdoctor.proxy.serving.holding import Holding; from svcdoctor.proxy.serving.rundir import RunDirectory\n"
+        "left = Holding(RunDirectory('proxy-a', Path(sys.argv[1])), print)\n"
+        "try: left.drop(left.held)\n"
+        "except Exception as e: print(e)"
+    )
+    command = ["capsh", "--drop=cap_net_admin", "--", "-c", 'exec "$0" "$@"', sys.executable, "-c", script]
+    above = str(one.directory.path.parent)
+    done = subprocess.run([*command, above], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(
+        "Services' addresses cannot be removed from this machine: that needs the capability CAP_NET_ADMIN; "
+    )
+    assert recorded(one.directory.path) == IPS
+    assert devices().keys() == set(IPS)
+    one.drop(IPS)
+    assert devices() == {}
+    assert recorded(one.directory.path) == ()
+    assert not (one.directory.path / "addresses").exists()
+
+
 def test_a_device_that_is_in_the_way(kind, run):
     link = RouteLink()
     if kind == "lo":

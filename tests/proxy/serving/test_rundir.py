@@ -1,12 +1,41 @@
 """The directory of a run: whose it is, who holds it, what is left of those that were in it."""
 
 import os
+import shutil
 import stat
+import subprocess
+import sys
 
 import pytest
 
 from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.proxy.serving.rundir import RunDirectory, run_name, runs_directory
+
+MAKE = """
+import os, sys
+from pathlib import Path
+from svcdoctor.model.errors import SvcdoctorError
+from svcdoctor.proxy.serving.rundir import RunDirectory
+try:
+    made = RunDirectory("proxy-x")
+    made.lock()
+    number, sock = made.new_worker()
+    print(made.path)
+    made.forget(number)
+    made.release()
+except SvcdoctorError as e:
+    print(e.message)
+"""
+
+
+def with_run(options, **environment):
+    """What becomes of root's run where /run is a file system with these options, in a mount namespace of its own."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("needs root and unshare")
+    script = f'mount -t tmpfs -o {options} none /run && exec "$0" -c "$1"'
+    words = ["unshare", "--mount", "sh", "-c", script, sys.executable, MAKE]
+    kept = {k: v for k, v in os.environ.items() if k != "XDG_RUNTIME_DIR"} | environment
+    return subprocess.run(words, check=True, capture_output=True, text=True, env=kept).stdout.strip()
 
 
 def test_roots_runs_are_in_run_and_others_in_their_own_directory(monkeypatch, tmp_path):
@@ -16,6 +45,25 @@ def test_roots_runs_are_in_run_and_others_in_their_own_directory(monkeypatch, tm
     assert str(runs_directory({"XDG_RUNTIME_DIR": "/run/user/1000"})) == "/run/user/1000/svcdoctor"
     assert runs_directory({}).name == "svcdoctor-1000"
     assert runs_directory({"XDG_RUNTIME_DIR": "run"}).name == "svcdoctor-1000"
+
+
+def test_where_root_cannot_write_in_run_the_hint_is_one_that_helps(short):
+    assert with_run("size=1m", XDG_RUNTIME_DIR=str(short)) == "/run/svcdoctor/proxy-x"
+    assert with_run("ro") == (
+        "/run/svcdoctor: Read-only file system; svcdoctor proxy keeps its workers' sockets there: set XDG_RUNTIME_DIR "
+        "to a directory of your own that can be written"
+    )
+    assert with_run("ro", XDG_RUNTIME_DIR=str(short)) == str(short / "svcdoctor/proxy-x")
+
+
+@pytest.mark.parametrize("inodes", [1, 2, 3, 4])
+def test_a_full_disk_is_told_whatever_it_is_that_has_no_room(inodes):
+    """The directory of all runs, the run's own, its lock, a worker's socket."""
+    said = with_run(f"nr_inodes={inodes}")
+    assert said.startswith("/run/svcdoctor")
+    assert said.endswith(
+        ": No space left on device; svcdoctor proxy keeps its workers' sockets there: free some space there"
+    )
 
 
 def test_a_run_is_known_by_what_it_serves():

@@ -1,5 +1,7 @@
 """What is served of Services: kube-proxy's choices from the objects alone, and only what has changed."""
 
+from dataclasses import replace
+
 import pytest
 from msgspec import structs
 from served_world import (
@@ -96,9 +98,7 @@ def test_pods_are_told_by_kube_proxys_settings_where_they_are_known():
     bridge = ProxySettings("iptables", "BridgeInterface", pod_interface="cni0")
     wanted = [(cluster, "10.0.0.0/8"), (bridge, "10.1.0.0/24")]
     for settings, pods in wanted:
-        port = one(
-            balanced(external_traffic_policy="Local"), options=Options(every_listen, kube_proxy=settings)
-        )
+        port = one(balanced(external_traffic_policy="Local"), this=replace(own(), kube_proxy=settings))
         assert port.inside[-1] == pods
 
 

@@ -15,9 +15,9 @@ def test_all_workers_serve_what_is_put(runs, ip):
     run = runs(wanted=3)
     port = served(ip=ip)
     run.put(port)
-    assert len(set(run.workers.pids)) == 3
+    assert len(set(run.pids)) == 3
     answers = {ask(port)[0] for _ in range(60)}
-    assert answers == set(run.workers.pids)
+    assert answers == set(run.pids)
     assert ask(port)[1] == [str(port.cluster[0])]
 
 
@@ -48,11 +48,11 @@ def test_a_worker_that_is_killed_is_started_again_and_serves_everything(runs):
     run = runs()
     port = served()
     run.put(port)
-    before = run.workers.pids
+    before = run.pids
     run.put(with_backends(port, "10.0.0.9"))
     os.kill(before[0], signal.SIGKILL)
-    run.until(lambda: len(run.workers.pids) == 2 and before[0] not in run.workers.pids)
-    run.until(lambda: {ask(port)[0] for _ in range(20)} == set(run.workers.pids))
+    run.until(lambda: len(run.pids) == 2 and before[0] not in run.pids)
+    run.until(lambda: {ask(port)[0] for _ in range(20)} == set(run.pids))
     assert {tuple(ask(port)[1]) for _ in range(20)} == {("10.0.0.9:8080",)}
     assert run.notes == [f"worker {before[0]} is lost: it was ended by SIGKILL; another one is started"]
 
@@ -62,9 +62,9 @@ def test_workers_that_end_again_and_again_are_started_after_longer_and_longer_pa
     run.put(served())
     started = time.monotonic()
     for _ in range(3):
-        (pid,) = run.workers.pids
+        (pid,) = run.pids
         os.kill(pid, signal.SIGKILL)
-        run.until(lambda pid=pid: run.workers.pids not in ((), (pid,)))
+        run.until(lambda pid=pid: run.pids not in ((), (pid,)))
     assert time.monotonic() - started > 0.1 + 0.2 + 0.4
 
 
@@ -125,9 +125,9 @@ def test_counts_are_the_sums_of_all_workers_also_of_those_that_have_ended(runs):
         return endpoint.connections
 
     run.until(lambda: count() == asked)
-    before = run.workers.pids
+    before = run.pids
     os.kill(before[0], signal.SIGKILL)
-    run.until(lambda: len(run.workers.pids) == 2 and before[0] not in run.workers.pids)
+    run.until(lambda: len(run.pids) == 2 and before[0] not in run.pids)
     assert count() == asked
 
 
@@ -136,7 +136,7 @@ def test_a_worker_that_does_not_answer_does_not_hold_up_the_counts(runs, monkeyp
     run = runs()
     port = served()
     run.put(port)
-    pid = run.workers.pids[0]
+    pid = run.pids[0]
     os.kill(pid, signal.SIGSTOP)
     found = []
     started = time.monotonic()
