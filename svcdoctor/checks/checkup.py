@@ -28,6 +28,7 @@ from svcdoctor.model.request import ObjectTarget, Request
 from svcdoctor.model.service import Service
 from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.model.trace import TargetView, Trace, Verdict
+from svcdoctor.path.endpoints import endpoints_known
 from svcdoctor.path.trace import lack_of_rules
 from svcdoctor.path.view import View
 from svcdoctor.path.world import World
@@ -275,6 +276,7 @@ def service_row(snapshot: Snapshot, service: Service, verdict: Verdict, codes: t
             every.update(e.addresses or ())
             if e.ready:
                 ready.update(e.addresses or ())
-    counted = None if service.type == "ExternalName" else (len(ready), len(every))
+    known = service.type != "ExternalName" and endpoints_known(snapshot, service)
+    counted = (len(ready), len(every)) if known else None
     kind = "Headless" if service.headless else service.type
     return Row("Service", service.namespace, service.name, verdict, codes, kind, ports, counted)

@@ -2,8 +2,8 @@
 
 Theory. Where a node has no rule for an address, processes that listen there get the packets. Where kube-proxy's rules
 are wrong they take the packets first, and only rules that come before them help; --takeover, because for other ports
-of the Service they may be right. The command stands at the end of a finding's fix; where one cause concerns many
-Services it is that for all.
+of the Service they may be right. The command stands at the end of a finding's fix, on a line that can be copied, below
+one that a shell ignores; where one cause concerns many Services it is that for all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KERNEL = "--mode nftables --takeover"
 
 _FLAGS = {EntryKind.NODE_PORT: "--nodeport", EntryKind.CLUSTER_IP: "--clusterip"}
 _API = ("default", "kubernetes")  # whose cluster IP only rules may carry
-_SAID = re.compile(r"; meanwhile, on (?P<node>.*?): svcdoctor proxy (?P<words>.*)$", re.DOTALL)
+_SAID = re.compile(r"\n# meanwhile, on (?P<node>.*?):\nsvcdoctor proxy (?P<words>.*)$", re.DOTALL)
 
 
 def meanwhile(
@@ -38,7 +38,7 @@ def meanwhile(
     what = "-A" if len(proxied) > 1 else f"svc/{proxied[0].name} -n {proxied[0].namespace}"
     how = "" if code in ABSENT and len(proxied) > 1 else _how(code, proxied[0], differences)
     node = nodes[0] if len(nodes) == 1 else "each of these nodes" if nodes else "the node"
-    return f"; meanwhile, on {node}: svcdoctor proxy {what}{how}"
+    return f"\n# meanwhile, on {node}:\nsvcdoctor proxy {what}{how}"
 
 
 def without(fix: str) -> str:
@@ -52,7 +52,7 @@ def of_many(fix: str) -> str:
     if found is None:
         return fix
     kernel = f" {KERNEL}" if KERNEL in found["words"] else ""
-    return f"{without(fix)}; meanwhile, on {found['node']}: svcdoctor proxy -A{kernel}"
+    return f"{without(fix)}\n# meanwhile, on {found['node']}:\nsvcdoctor proxy -A{kernel}"
 
 
 def _how(code: str, service: Service, differences: Collection[Difference]) -> str:

@@ -19,7 +19,7 @@ from svcdoctor.model.service import Service
 from svcdoctor.model.trace import EntryKind
 from svcdoctor.node.conntrack import Entry
 from svcdoctor.path.deliver import answers_node_ports
-from svcdoctor.path.tracing import SERVICE_LABEL
+from svcdoctor.path.endpoints import SERVICE_LABEL
 from svcdoctor.path.world import Frontend, World
 
 NEARLY = 0.95  # of the conntrack table

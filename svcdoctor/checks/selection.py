@@ -210,11 +210,8 @@ def _foreign_pods(case: Case, service: Service) -> list[Pod]:
     selector = service.spec.selector or {}
     scope = Scope(None, tuple(sorted(selector.items())))
     case.view.complete(Kind.POD, scope)
-    return [
-        p
-        for p in case.view.snapshot.pods
-        if p.namespace != service.namespace and not p.finished and matches_labels(selector, p.labels)
-    ]
+    found = case.view.snapshot.select_everywhere(selector)
+    return [p for p in found if p.namespace != service.namespace and not p.finished]
 
 
 @check(

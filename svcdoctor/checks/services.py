@@ -10,8 +10,7 @@ from svcdoctor.model.facts import Kind, Scope
 from svcdoctor.model.finding import Severity
 from svcdoctor.model.service import Service
 from svcdoctor.model.snapshot import canonical_or_none
-from svcdoctor.path.endpoints import port_of
-from svcdoctor.path.tracing import SERVICE_LABEL
+from svcdoctor.path.endpoints import SERVICE_LABEL, port_of
 
 
 def _slices_known(case: Case, service: Service) -> bool:

@@ -13,7 +13,7 @@ from svcdoctor.model.endpoints import Endpoints, EndpointSlice, SliceEndpoint
 from svcdoctor.model.facts import Kind, Scope
 from svcdoctor.model.finding import Severity
 from svcdoctor.model.service import Service
-from svcdoctor.path.tracing import SERVICE_LABEL
+from svcdoctor.path.endpoints import SERVICE_LABEL
 
 MOST = 1000  # addresses that the Endpoints API holds of one Service, and that are mirrored of one subset
 OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"

@@ -16,7 +16,7 @@ from svcdoctor.model.finding import Severity
 from svcdoctor.model.pod import Pod
 from svcdoctor.model.service import Service
 from svcdoctor.model.snapshot import canonical_or_none
-from svcdoctor.path.tracing import SERVICE_LABEL
+from svcdoctor.path.endpoints import SERVICE_LABEL
 
 _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 _CONTROLLER = "endpointslice-controller.k8s.io"

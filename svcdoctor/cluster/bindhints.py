@@ -70,6 +70,47 @@ def ports_hint(container: Container | None, protocol: str) -> tuple[str, frozens
     return None
 
 
+def hints_of_env(env: msgspec.Raw) -> msgspec.Raw:
+    """Of a container's environment only what is a hint: a loopback address, a list of ports."""
+    try:
+        variables = _variables.decode(env) or () if bytes(env) else ()
+    except msgspec.DecodeError:
+        return NOTHING
+    kept = [
+        {"name": v.name, "value": value}
+        for v in variables
+        if (value := _bound(v.name, v.value or "", _NAME) or _listed(v.name, v.value or ""))
+    ]
+    return msgspec.Raw(msgspec.json.encode(kept)) if kept else NOTHING
+
+
+def hints_of_words(words: msgspec.Raw) -> msgspec.Raw:
+    """Of a container's command or arguments only the flags that bind to a loopback address."""
+    try:
+        found = (_words.decode(words) if bytes(words) else None) or []
+    except msgspec.DecodeError:
+        return NOTHING
+    kept: list[str] = []
+    for word, following in pairwise([*found, ""]):
+        match = _FLAG.match(word)
+        name = word.partition("=")[0]
+        if match and (value := _bound(name, match[4] if match[4] is not None else following, _FLAG)):
+            kept.append(f"{name}={value}")
+    return msgspec.Raw(msgspec.json.encode(kept)) if kept else NOTHING
+
+
+def _bound(name: str, value: str, names: re.Pattern[str]) -> str:
+    """The loopback address, with its port, that the setting binds to; empty where it is no such setting."""
+    match = _LOOPBACK.match(value.strip())
+    if match is None or not names.match(name):
+        return ""
+    return match[1] if match[2] is None else f"{match[1]}:{match[2]}"
+
+
+def _listed(name: str, value: str) -> str:
+    return value if _PORTS.match(name) and re.fullmatch(r"[\d ,]+", value) else ""
+
+
 def _mentioned(container: Container) -> bool:
     """Whether any setting says bind or listen at all; hardly any container does, and this is quick."""
     for raw in (container.env, container.args, container.command):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from svcdoctor.model.pod import Pod
 
@@ -26,6 +27,11 @@ GENERATED_LABELS = frozenset(
 def distance(a: str, b: str, limit: int) -> int:
     """The optimal string alignment distance, or ``limit + 1`` once it must exceed ``limit``."""
     if abs(len(a) - len(b)) > limit:
+        return limit + 1
+    # Where many names are compared most begin alike, and letters that the other lacks tell the rest apart.
+    start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    a, b = a[start:], b[start:]
+    if len(set(a) - set(b)) > limit or len(set(b) - set(a)) > limit:
         return limit + 1
     before: list[int] = []
     previous = list(range(len(b) + 1))
@@ -56,11 +62,13 @@ def _singular(word: str) -> str:
     return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
 
 
+@lru_cache(1 << 16)
 def slip(text: str) -> str:
     """The text without what common slips change."""
     return "-".join(map(_singular, _folded(text).split("-")))
 
 
+@lru_cache(1 << 16)
 def nearness(a: str, b: str) -> int | None:
     """How near two different names are: 0 for a common slip, else the edits; ``None`` when not near."""
     if a == b:

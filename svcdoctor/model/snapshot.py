@@ -217,6 +217,21 @@ class Snapshot:
 
     _selections = 0
 
+    def select_everywhere(self, selector: Mapping[str, str]) -> tuple[Pod, ...]:
+        """The pods of all namespaces that carry every label of ``selector``; none for an empty one."""
+        if not selector:
+            return ()
+        shortest = min((self._pods_by_label_alone.get(label, []) for label in selector.items()), key=len)
+        return tuple(p for p in shortest if selector.items() <= p.labels.items())
+
+    @cached_property
+    def _pods_by_label_alone(self) -> dict[tuple[str, str], list[Pod]]:
+        index: dict[tuple[str, str], list[Pod]] = {}
+        for pod in self.pods:
+            for label in pod.labels.items():
+                index.setdefault(label, []).append(pod)
+        return index
+
     @cached_property
     def pods_by_ip(self) -> dict[str, tuple[Pod, ...]]:
         """Pods by each of their addresses, finished ones left out; host-network pods share theirs."""

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from svcdoctor.model.facts import Kind
 from svcdoctor.model.pod import ContainerPort, Pod
 from svcdoctor.model.service import Service
-from svcdoctor.model.snapshot import in_networks
+from svcdoctor.model.snapshot import Snapshot, in_networks
 from svcdoctor.model.trace import (
     Backend,
     ClientKind,
@@ -30,7 +30,7 @@ from svcdoctor.model.trace import (
     Value,
 )
 from svcdoctor.path.backends import endpoint_outcome, pod_outcome
-from svcdoctor.path.endpoints import Choice, Endpoint
+from svcdoctor.path.endpoints import Choice, Endpoint, endpoints_known
 from svcdoctor.path.ends import End
 from svcdoctor.path.world import Frontend, World
 
@@ -81,6 +81,15 @@ def failed(result: Result, reason: str, code: str | None = None, status: Status 
     if status is None:
         status = Status.UNKNOWN if result is Result.UNKNOWN else Status.FAIL
     return Outcome(result, 1.0, None, SourceSeen.UNKNOWN, reason, code, status)
+
+
+def none_ready(snapshot: Snapshot, service: Service, reason: str, code: str | None = None) -> Outcome:
+    """What a request meets where no endpoint is held: refused for this reason, unless some may not be read."""
+    if endpoints_known(snapshot, service):
+        return failed(Result.REFUSED, reason, code)
+    return failed(
+        Result.UNKNOWN, f"the endpoints of Service {service.namespace}/{service.name} are not known"
+    )
 
 
 def deliver(world: World, packet: Packet) -> Delivery:
@@ -325,7 +334,7 @@ def decide(world: World, packet: Packet, frontend: Frontend, at: str | None) -> 
             reason = f"loadBalancerSourceRanges of {name} do not list {packet.source.ip}"
             return Decided(failed(Result.DROPPED, reason, "EXT002"), choice=choice)
     if not choice.any:
-        return Decided(failed(Result.REFUSED, f"{name} has no ready endpoint"), choice=choice)
+        return Decided(none_ready(world.snapshot, service, f"{name} has no ready endpoint"), choice=choice)
     if external and service.external_local:
         return _external_local(world, packet, at, choice)
     if not external and service.internal_local:

@@ -22,8 +22,8 @@ from svcdoctor.model.facts import EVERYTHING, Kind, Scope
 from svcdoctor.model.pod import Pod, PodSpec, PodStatus
 from svcdoctor.model.service import Service
 from svcdoctor.model.snapshot import Snapshot, canonical_or_none
+from svcdoctor.path.endpoints import SERVICE_LABEL
 from svcdoctor.path.names import DOMAIN
-from svcdoctor.path.tracing import SERVICE_LABEL
 from svcdoctor.path.view import View
 
 NAMESPACE = "kube-system"

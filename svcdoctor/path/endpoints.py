@@ -21,10 +21,12 @@ from svcdoctor.model.endpoints import (
     EndpointSlice,
     SliceEndpoint,
 )
-from svcdoctor.model.facts import Kind
+from svcdoctor.model.facts import Kind, Scope
 from svcdoctor.model.service import Service, ServicePort
 from svcdoctor.model.snapshot import Snapshot, canonical_or_none
 from svcdoctor.model.trace import Value
+
+SERVICE_LABEL = "kubernetes.io/service-name"
 
 
 class Endpoint(Value, frozen=True):
@@ -62,6 +64,14 @@ class Choice(Value, frozen=True):
     any: bool
     topology: str = ""
     draining: bool = False
+
+
+def endpoints_known(snapshot: Snapshot, service: Service) -> bool:
+    """Whether nothing is known to be hidden: an empty set of endpoints of what may not be read says nothing."""
+    slices = Scope(service.namespace, ((SERVICE_LABEL, service.name),))
+    if snapshot.why_unknown(Kind.ENDPOINT_SLICE, slices) is None:
+        return True
+    return snapshot.knows(Kind.ENDPOINTS, Scope(service.namespace, name=service.name))
 
 
 def endpoints_of(

@@ -25,6 +25,13 @@ from svcdoctor.path.ingress import Route, any_port, backend_port, route_for, rou
 from svcdoctor.path.proxied import proxied_outcomes
 from svcdoctor.path.tracing import OUTSIDE, Tracing
 
+# What ingress-nginx's chart writes on the Service of its controller.
+_CONTROLLER_LABELS = {
+    "app.kubernetes.io/component": "controller",
+    "app.kubernetes.io/name": "ingress-nginx",
+}
+_CONTROLLERS = Scope(labels=tuple(_CONTROLLER_LABELS.items()))
+
 
 def ingress_paths(t: Tracing, namespace: str, name: str, host: str | None, path: str | None) -> list[Path]:
     """The paths of an Ingress: of every route, or of the one that takes ``host`` and ``path``."""
@@ -142,7 +149,8 @@ def _ingress_hops(t: Tracing, name: str, namespace: str, route: Route) -> list[H
 
 
 def _controller(t: Tracing, class_name: str) -> Service | None:
-    """The Service of an ingress-nginx controller of the class, where it is among what is held."""
+    """The Service of an ingress-nginx controller of the class, in whatever namespace it is."""
+    t.view.complete(Kind.SERVICE, _CONTROLLERS)
     return next((s for s in t.world.controllers if _controls(s, class_name)), None)
 
 
@@ -160,8 +168,7 @@ def _controls(service: Service, class_name: str) -> bool:
     """Whether the Service is an ingress-nginx controller's, by its chart's labels, and of this class."""
     labels = service.labels
     return (
-        labels.get("app.kubernetes.io/component") == "controller"
-        and labels.get("app.kubernetes.io/name") == "ingress-nginx"
+        _CONTROLLER_LABELS.items() <= labels.items()
         and class_name in ("", "nginx", labels.get("app.kubernetes.io/instance"))
         and service.externally_accessible
     )

@@ -19,8 +19,8 @@ from svcdoctor.model.lookup import ANSWERS, Met, Query, Reply, Resolution, Whole
 from svcdoctor.model.service import Service
 from svcdoctor.model.snapshot import canonical_or_none
 from svcdoctor.path.dnssetting import NAMESPACE, Setting
+from svcdoctor.path.endpoints import SERVICE_LABEL
 from svcdoctor.path.policies import Blocked, blocked
-from svcdoctor.path.tracing import SERVICE_LABEL
 from svcdoctor.path.view import View
 
 PORT = 53

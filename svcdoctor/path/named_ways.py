@@ -20,7 +20,7 @@ from svcdoctor.model.trace import (
 )
 from svcdoctor.path import hops as h
 from svcdoctor.path.backends import endpoint_outcome
-from svcdoctor.path.deliver import Delivery, Packet, failed
+from svcdoctor.path.deliver import Delivery, Packet, none_ready
 from svcdoctor.path.endpoints import Endpoint
 from svcdoctor.path.names import full_name
 from svcdoctor.path.policed import policed
@@ -44,7 +44,7 @@ def headless_paths(t: Tracing, service: Service, port: ServicePort) -> list[Path
         if not outcomes:
             whose = f"no ready pod has the hostname {t.record}" if t.record else "no endpoint is ready"
             reason = f"{name} has no IPv{family} records: {whose}"
-            outcomes = (failed(Result.REFUSED, reason, "DNS011" if t.record else None),)
+            outcomes = (none_ready(t.snapshot, service, reason, "DNS011" if t.record else None),)
         client_ns = client.name.partition("/")[0] if client.name else service.namespace
         dns = replace(h.dns_hop(service, None, client_ns), title=name)
         packet = Packet(source, "::" if family == 6 else "0.0.0.0", port.port, port.protocol)
@@ -73,7 +73,7 @@ def portless_paths(t: Tracing, service: Service) -> list[Path]:
         outcomes = tuple(_anywhere(e, 1.0 / len(ready)) for e in ready)
         if not outcomes:
             reason = f"{full_name(service)} has no IPv{family} records: no endpoint is ready"
-            outcomes = (failed(Result.REFUSED, reason),)
+            outcomes = (none_ready(t.snapshot, service, reason),)
         client_ns = client.name.partition("/")[0] if client.name else service.namespace
         steps = [h.client_hop(client), h.dns_hop(service, None, client_ns), *h.backend_hops(outcomes)]
         entry = Entry(EntryKind.DNS, None, full_name(service), None, "TCP")

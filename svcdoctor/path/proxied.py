@@ -8,9 +8,9 @@ from msgspec.structs import replace
 
 from svcdoctor.model.pod import Pod
 from svcdoctor.model.service import Service, ServicePort
-from svcdoctor.model.trace import Outcome, Result, SourceSeen
+from svcdoctor.model.trace import Outcome, SourceSeen
 from svcdoctor.path.backends import endpoint_outcome
-from svcdoctor.path.deliver import failed
+from svcdoctor.path.deliver import none_ready
 from svcdoctor.path.mesh import outsiders, refused
 from svcdoctor.path.named_ways import external_name_path
 from svcdoctor.path.policed import policed_from
@@ -39,7 +39,7 @@ def proxied_outcomes(
         endpoints = t.world.choice(service, port, family, None).cluster
     if not endpoints:
         reason = f"Service {service.namespace}/{service.name} has no ready endpoint (503)"
-        return (replace(failed(Result.REFUSED, reason), probability=share),)
+        return (replace(none_ready(t.snapshot, service, reason), probability=share),)
     each = share / len(endpoints)
     outcomes = tuple(
         replace(endpoint_outcome(t.world, e, port, each), source_seen=SourceSeen.UNKNOWN) for e in endpoints

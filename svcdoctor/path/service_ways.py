@@ -41,7 +41,9 @@ def service_paths(t: Tracing, service: Service, port: str | None = None) -> list
             paths += headless_paths(t, service, p)
             continue
         paths += _cluster_ip(t, service, p)
-        if service.type in ("NodePort", "LoadBalancer") and p.node_port and t.wants(EntryKind.NODE_PORT):
+        # A manifest need not say the number: the API server picks one. A load balancer may do without.
+        has_node_port = service.type == "NodePort" or (service.type == "LoadBalancer" and p.node_port)
+        if has_node_port and t.wants(EntryKind.NODE_PORT):
             paths += _node_ports(t, service, p)
         if service.type == "LoadBalancer" and t.wants(EntryKind.LOAD_BALANCER):
             paths += load_balancer_paths(t, service, p)

@@ -26,6 +26,7 @@ from svcdoctor.path import hops as h
 from svcdoctor.path.byrules import by_rules, placed
 from svcdoctor.path.clients import client_of, node_address, source_of
 from svcdoctor.path.deliver import Delivery, Packet, Source, to_frontend
+from svcdoctor.path.endpoints import SERVICE_LABEL
 from svcdoctor.path.mesh import outsider, refused
 from svcdoctor.path.policed import policed
 from svcdoctor.path.view import View
@@ -33,8 +34,8 @@ from svcdoctor.path.world import Frontend
 
 ANY_POD = ClientSpec(ClientKind.POD)
 OUTSIDE = ClientSpec(ClientKind.EXTERNAL)
-SERVICE_LABEL = "kubernetes.io/service-name"
 _FAMILIES = {"IPv4": 4, "IPv6": 6}
+_ROUTE = "taken for granted: the network routes the Service range to a node"
 
 
 class Tracing:
@@ -122,7 +123,7 @@ class Tracing:
         known = self.snapshot.node(entry_node) if entry_node and not inside else None
         if known is not None and not known.ready:
             delivery = replace(delivery, outcomes=tuple(map(_doubtful, delivery.outcomes)))
-        entry = Entry(kind or frontend.kind, entry_node, address, number, port.protocol)
+        entry = Entry(kind or frontend.kind, entry_node, address, number or None, port.protocol)
         return self.assemble(client, entry, frontend, delivery)
 
     def ruled(self, packet: Packet, believed: Delivery, stand_in: str | None = None) -> Delivery:
@@ -138,10 +139,12 @@ class Tracing:
             if client.kind is ClientKind.POD:
                 client_ns = client.name.partition("/")[0] if client.name else service.namespace
                 steps.append(h.dns_hop(service, entry.address, client_ns))
-            steps.append(Hop(HopKind.CLUSTER_IP, "cluster IP", entry.address, entry.port))
+            route = _ROUTE if client.kind is ClientKind.EXTERNAL else ""
+            steps.append(Hop(HopKind.CLUSTER_IP, "cluster IP", entry.address, entry.port, Status.OK, route))
         elif frontend.kind is EntryKind.NODE_PORT:
             steps.append(h.node_hop(self.snapshot, entry.node, entry.address))
-            steps.append(Hop(HopKind.NODE_PORT, f"nodePort {port.node_port}", entry.address, port.node_port))
+            title = f"nodePort {port.node_port or 'that the API server picks'}"
+            steps.append(Hop(HopKind.NODE_PORT, title, entry.address, entry.port))
         else:
             hop = HopKind.LOAD_BALANCER if frontend.kind is EntryKind.LOAD_BALANCER else HopKind.EXTERNAL_IP
             title = "load balancer" if hop is HopKind.LOAD_BALANCER else "external IP"

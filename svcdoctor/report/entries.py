@@ -42,7 +42,7 @@ def entry_rows(pen: Pen, paths: Sequence[Path], least: Sequence[int] = ()) -> Li
 
     ``least`` are widths of the columns (``entry_widths``), for branches that stand below each other.
     """
-    rows = [row for path in paths for row in _rows(path)]
+    rows = [row for path in paths for row in entry_places(path)]
     rows = list({(str(r[1]), str(r[2]), r[3]): r for r in rows}.values())
     plain = [r for r in rows if r[0] is Status.OK]
     odd = [r for r in rows if r[0] is not Status.OK]
@@ -65,17 +65,17 @@ def entry_rows(pen: Pen, paths: Sequence[Path], least: Sequence[int] = ()) -> Li
 
 def entry_widths(pen: Pen, paths: Sequence[Path]) -> tuple[int, int]:
     """How wide the columns of these entries are: label and address, in cells."""
-    rows = [row for path in paths for row in _rows(path)]
+    rows = [row for path in paths for row in entry_places(path)]
     return max(_marked(pen, r[0], r[1]).cell_len for r in rows), max(r[2].cell_len for r in rows)
 
 
 def names_of(paths: Sequence[Path]) -> str:
     """Many entries packed: their nodes or addresses, ``node-2`` before ``node-10``."""
     names = {p.entry.node or address(p.entry.address, None) for p in paths}
-    return ", ".join(sorted(names, key=_by_number))
+    return ", ".join(sorted(names, key=by_number))
 
 
-def _by_number(name: str) -> list[tuple[int, str]]:
+def by_number(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
@@ -88,13 +88,15 @@ def _marked(pen: Pen, status: Status, label: Text) -> Text:
 Row = tuple[Status, Text, Text, str]
 
 
-def _rows(path: Path) -> list[Row]:
+def entry_places(path: Path) -> list[Row]:
     """(status, label, address, note) of each place that the request passes before the Service."""
     hops = entry_hops(path)
     said = {o.reason for o in path.outcomes}
     place = _place(path.entry.address, path.entry.port)
     if path.entry.kind in _NAMED_BY_NODE:
         label = path.entry.node or "<any node>"
+        if path.entry.kind is EntryKind.NODE_PORT and path.entry.port is None:
+            place = "  ".join(filter(None, (place, "a nodePort that the API server picks")))
         return [(_worst(hops, said), words(label), words((place, "cyan")), _notes(hops, said, path))]
     if path.entry.kind in (EntryKind.CLUSTER_IP, EntryKind.DNS):
         name = next((h.title for h in hops if h.kind is HopKind.DNS), "")

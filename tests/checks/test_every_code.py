@@ -16,6 +16,7 @@ import cases_outside
 import cases_rules
 import pytest
 from codecases import FIXTURE, CodeCase
+from codepages import example, example_of, put_example
 from faultpairs import CODES as PAIRS
 from faultpairs import ask, question
 
@@ -79,6 +80,19 @@ def test_the_registry_holds_the_catalogue_and_nothing_else_of_its_families():
 def test_every_code_has_a_case():
     missing = [code for code in CATALOGUE if code not in {case.code for case in CASES}]
     assert not missing, f"no case for {', '.join(missing)}"
+
+
+def test_a_page_without_a_trace_has_the_finding_of_its_case():
+    """The pages of the others show what trace prints: tests/docs/test_code_pages.py."""
+    wrong = []
+    for code in [code for code in CATALOGUE if code not in PAIRS]:
+        number = next(n for n, case in enumerate(CASES) if case.code == code)
+        text = example(CASES[number].case, findings(number)[0][0])
+        if os.environ.get(WRITE):
+            put_example(code, text)
+        if example_of(code) != text:
+            wrong.append(code)
+    assert not wrong, f"{WRITE}=1 pytest {Path(__file__).name} writes them anew: {wrong}"
 
 
 def test_the_table_of_cases_is_the_one_in_the_docs(capsys):

@@ -41,22 +41,22 @@ WEB, OPEN = service(), service(node_port=30080)
 )
 def test_the_command_of_one_service(code, of, differences, words):
     added = meanwhile(code, (of,), ("n1",), differences)
-    assert added == f"; meanwhile, on n1: svcdoctor proxy svc/web -n shop {words}"
+    assert added == f"\n# meanwhile, on n1:\nsvcdoctor proxy svc/web -n shop {words}"
     assert without(f"restart it{added}") == "restart it"
     kernel = f" {KERNEL}" if words == KERNEL else ""
-    assert of_many(f"restart it{added}") == f"restart it; meanwhile, on n1: svcdoctor proxy -A{kernel}"
+    assert of_many(f"restart it{added}") == f"restart it\n# meanwhile, on n1:\nsvcdoctor proxy -A{kernel}"
 
 
 def test_the_api_servers_own_address_is_for_rules_alone():
     added = meanwhile("RUL001", (service("kubernetes", "default"),), ("n1",))
-    assert added == f"; meanwhile, on n1: svcdoctor proxy svc/kubernetes -n default {KERNEL}"
+    assert added == f"\n# meanwhile, on n1:\nsvcdoctor proxy svc/kubernetes -n default {KERNEL}"
 
 
 def test_many_services_and_nodes():
     both = (WEB, service("cart"))
-    assert meanwhile("RUL001", both, ("n1",)) == "; meanwhile, on n1: svcdoctor proxy -A"
+    assert meanwhile("RUL001", both, ("n1",)) == "\n# meanwhile, on n1:\nsvcdoctor proxy -A"
     assert meanwhile("RUL007", both, ("n1", "n2")) == (
-        f"; meanwhile, on each of these nodes: svcdoctor proxy -A {KERNEL}"
+        f"\n# meanwhile, on each of these nodes:\nsvcdoctor proxy -A {KERNEL}"
     )
 
 
@@ -82,6 +82,6 @@ def test_one_cause_of_many_services_has_one_command():
     found = [(f"Service/shop/{s.name}", (finding(s),)) for s in (WEB, service("cart"))]
     [reported] = by_root_cause(found)
     assert reported.affects == ("Service/shop/cart", "Service/shop/web")
-    assert reported.finding.fix == "restart it; meanwhile, on n1: svcdoctor proxy -A"
+    assert reported.finding.fix == "restart it\n# meanwhile, on n1:\nsvcdoctor proxy -A"
     [alone] = by_root_cause(found[:1])
     assert alone.finding.fix.endswith("svcdoctor proxy svc/web -n shop --clusterip")

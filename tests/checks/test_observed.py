@@ -2,8 +2,8 @@
 
 import json
 
-import jsonschema
 import pytest
+from answers import fits
 from observed_world import (
     CLUSTER_IPS,
     COUNT,
@@ -29,7 +29,6 @@ from svcdoctor.model.nodefacts import Listener
 from svcdoctor.model.observed import Met, ProbeKind, Speaks
 from svcdoctor.model.trace import Basis, Client, ClientKind, EntryKind, Result, Status, Verdict
 from svcdoctor.path.jsonform import trace_json
-from svcdoctor.report.machine import schema
 
 POD = WEB[1]  # on k8s-node1
 NODE = "k8s-node1"
@@ -88,7 +87,7 @@ def test_agreement_on_every_hop():
         assert all(h.observed.predicted is h.observed.status is Status.OK for h in path.hops)
         assert [o.observed.share for o in path.outcomes] == [1 / 3] * 3
     document = trace_json(answer)
-    jsonschema.validate(json.loads(json.dumps(document)), schema())
+    fits(json.loads(json.dumps(document)))
     hop = next(h for h in document["paths"][-1]["hops"] if h["kind"] == "nodePort")
     assert hop["observed"]["detail"] == "60 of 60 answered, p50 1 ms, p99 4 ms"
 
@@ -307,7 +306,7 @@ def test_large_requests_that_hang(lost):
     assert answer.findings[0].subjects == ("Service/default/bq-api-service-1", f"Node/{NODE}")
     assert {o.backend.pod for p in answer.paths for o in p.outcomes if o.code} == {POD.key}
     assert all(p.observed.large.payload_size == 3000 for p in answer.paths)
-    jsonschema.validate(json.loads(json.dumps(trace_json(answer))), schema())
+    fits(json.loads(json.dumps(trace_json(answer))))
 
 
 def test_large_requests_that_pass_and_answers_that_stall():

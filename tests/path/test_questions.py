@@ -195,6 +195,44 @@ spec:
     assert answer.findings == ()
 
 
+def test_a_node_port_in_a_manifest_need_not_have_its_number(tmp_path):
+    path = tmp_path / "web.yaml"
+    path.write_text(
+        """
+kind: Service
+apiVersion: v1
+metadata: {name: web}
+spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+---
+kind: Pod
+apiVersion: v1
+metadata: {name: web, labels: {app: web}}
+spec: {containers: [{name: c, ports: [{containerPort: 8080}]}]}
+"""
+    )
+    snapshot = ManifestSource([str(path)], "default").snapshot()
+    answer = answer_once(snapshot, Request(parse_target("svc/web", "default")), "default")
+    assert [(p.entry.kind, p.entry.port) for p in answer.paths] == [
+        (EntryKind.CLUSTER_IP, 80),
+        (EntryKind.NODE_PORT, None),
+    ]
+    assert reached(answer) == {"default/web"}
+    assert any("that the API server picks" in hop.title for hop in answer.paths[1].hops)
+
+
+def test_a_load_balancer_without_node_ports_has_no_way_by_one():
+    balanced = service("default", "10.96.0.10", "type: LoadBalancer", "ingress: [{ip: 203.0.113.9}]")
+    cluster = PLAIN + endpoints("default", *TWO) + balanced.replace(", nodePort: 30080", "")
+    assert EntryKind.NODE_PORT not in {p.entry.kind for p in ask(cluster, "svc/web").paths}
+
+
+@pytest.mark.parametrize(("client", "told"), [("external", True), ("pod/default/web-0", False)])
+def test_a_cluster_ip_asked_from_outside_takes_a_route_for_granted(client, told):
+    answer = ask(PLAIN + service("default", "10.96.0.10"), "10.96.0.10:80", client)
+    (path,) = answer.paths
+    assert any("taken for granted" in hop.detail for hop in path.hops) is told
+
+
 def test_an_endpoint_on_a_node_that_is_not_ready_is_told():
     down = NODES.replace(
         "address: 192.0.2.2}", "address: 192.0.2.2}], conditions: [{type: Ready, status: Unknown}", 1
