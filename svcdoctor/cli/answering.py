@@ -41,8 +41,8 @@ OutputsOption = Annotated[
     typer.Option(
         "-o",
         "--output",
-        help="FORMAT or FORMAT=FILE, may be repeated: terminal (default), table, markdown, json, yaml, junit, "
-        "sarif, github, gitlab.",
+        help="FORMAT or FORMAT=FILE, may be repeated: terminal (default), table, markdown, html, json, yaml, "
+        "junit, sarif, github, gitlab.",
         show_default=False,
     ),
 ]

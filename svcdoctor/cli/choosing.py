@@ -6,14 +6,13 @@ nothing else; an answer says which file it went by.
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from svcdoctor.cli.connected import Flags, bundled
+from svcdoctor.cli.tomltext import line_of, parsed, text_of
 from svcdoctor.model.checkup import Place, Problem
 from svcdoctor.model.errors import SvcdoctorError
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 OWN_FILE = "svcdoctor.toml"
 SHARED_FILE = "pyproject.toml"  # under [tool.svcdoctor]
 KEYS = ("select", "ignore", "severity")
-MAX_FILE = 1 << 20  # bytes of a configuration
 MAX_BASELINE = 256 << 20
 
 _FLAGS: Flags = {
@@ -133,7 +131,7 @@ class _Configured:
         """Takes over what a table says; each thing that cannot be understood becomes a problem with its line."""
 
         def problem(key: str, message: str) -> None:
-            self.problems.append(Problem(message, Place(str(path), _line(text, section, key))))
+            self.problems.append(Problem(message, Place(str(path), line_of(text, section, key))))
 
         for key, value in table.items():
             if key not in KEYS:
@@ -177,13 +175,10 @@ def _configured(folder: Path) -> _Configured:
             path = place / name
             if not path.is_file():
                 continue
-            text = _text(path)
-            try:
-                table: Any = tomllib.loads(text)
-            except (tomllib.TOMLDecodeError, RecursionError) as e:
-                if section and "svcdoctor" not in text:
-                    continue  # another tool's file; it says nothing to this one
-                raise SvcdoctorError(f"{path}: not TOML: {e}") from None
+            text = text_of(path)
+            if section and "svcdoctor" not in text:
+                continue  # another tool's file; it says nothing to this one
+            table: Any = parsed(text, path)
             for key in section.split(".") if section else ():
                 table = table.get(key) if isinstance(table, dict) else None
             if table is None:
@@ -197,37 +192,6 @@ def _configured(folder: Path) -> _Configured:
         if (place / ".git").exists():
             break
     return found
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as f:
-            data = f.read(MAX_FILE + 1)
-    except OSError as e:
-        raise SvcdoctorError(f"{path}: {e.strerror}") from None
-    if len(data) > MAX_FILE:
-        raise SvcdoctorError(f"{path}: more than {MAX_FILE >> 20} MiB of configuration")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as e:
-        raise SvcdoctorError(f"{path}: not UTF-8 text (byte {e.start})") from None
-
-
-def _line(text: str, section: str, key: str) -> int:
-    """The line, from 1, of a key within its section; the section's, or 1, where it cannot be seen."""
-    inside = not section
-    start = 1
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[([^\[\]]+)\]", line)
-        if header:
-            name = header[1].strip()
-            inside = not section or name == section or name.startswith(f"{section}.")
-            if inside and name.rpartition(".")[2] == key:
-                return number
-            start = number if inside and start == 1 else start
-        elif inside and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*[=.]""", line):
-            return number
-    return start
 
 
 def _baseline(path: Path) -> frozenset[str]:

@@ -16,7 +16,7 @@ Flags = dict[str, tuple[Any, tuple[str, ...], str]]
 """Options by the name of their parameter: type, flags, help."""
 
 # Each is a field of Connection. The words are kubectl's.
-_FLAGS: Flags = {
+FLAGS: Flags = {
     "kubeconfig": (Path | None, ("--kubeconfig",), "Path to the kubeconfig file."),
     "context": (str | None, ("--context",), "The kubeconfig context to use."),
     "cluster": (str | None, ("--cluster",), "The kubeconfig cluster to use."),
@@ -53,7 +53,7 @@ def connected(function: Callable[..., Any]) -> Callable[..., Any]:
         flags["as_groups"] = tuple(flags["as_groups"] or ())
         return Connection(**{k: v for k, v in flags.items() if v is not None})
 
-    return bundled(function, "connection", _FLAGS, made)
+    return bundled(function, "connection", FLAGS, made)
 
 
 def bundled(

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from svcdoctor.cli.answering import Color, ColorOption
 from svcdoctor.model.errors import SvcdoctorError
 
+if TYPE_CHECKING:
+    from svcdoctor.cli.outputs import Output
+    from svcdoctor.model.comparison import Comparison
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-class Output(StrEnum):
+class Form(StrEnum):
     TERMINAL = "terminal"
     TABLE = "table"
     MARKDOWN = "markdown"
+    HTML = "html"
     JSON = "json"
     YAML = "yaml"
 
@@ -39,7 +45,16 @@ def diff(
     all_namespaces: Annotated[
         bool, typer.Option("--all-namespaces", "-A", help="Compare all namespaces.")
     ] = False,
-    output: Annotated[Output, typer.Option("-o", "--output", help="Format of the answer.")] = Output.TERMINAL,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FORMAT[=FILE]",
+            help="terminal (default), table, markdown, html, json or yaml; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     color: ColorOption = Color.AUTO,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show every change.")] = False,
 ) -> None:
@@ -52,35 +67,16 @@ def diff(
     unreadable input.
     """
     from svcdoctor.checks.comparison import compare, exit_code
+    from svcdoctor.cli.outputs import deliver, parse_outputs
     from svcdoctor.sources.archive import read_snapshot
 
     if all_namespaces and (namespace or services):
         raise SvcdoctorError("-A excludes -n and named Services")
+    outputs = parse_outputs(output or [], Form)
     names = tuple(dict.fromkeys(map(_name, services or ())))
     old = read_snapshot(before)
     answer = compare(old, read_snapshot(after), None if all_namespaces else namespace or "default", names)
-    if output is Output.TERMINAL:
-        from rich.console import Console
-
-        from svcdoctor.report.comparison import render
-
-        console = Console(
-            force_terminal=True if color is Color.ALWAYS else None,
-            no_color=True if color is Color.NEVER else None,
-            highlight=False,
-            soft_wrap=False,
-        )
-        render(answer, console, verbose=verbose)
-    elif output in (Output.TABLE, Output.MARKDOWN):
-        from svcdoctor.report.comparison import table
-
-        print(table(answer, output is Output.MARKDOWN), end="")
-    else:
-        from svcdoctor.report.comparison import form
-        from svcdoctor.report.machine import form_as_json, form_as_yaml
-
-        write = form_as_json if output is Output.JSON else form_as_yaml
-        print(write(form(answer)), end="")
+    deliver(outputs, lambda form: _rendered(answer, form, color, verbose))
     raise typer.Exit(exit_code(answer))
 
 
@@ -90,3 +86,25 @@ def _name(text: str) -> str:
     if not name or (slash and kind.lower() not in ("svc", "service", "services")):
         raise SvcdoctorError(f"{text}: diff takes Services: svc/NAME")
     return name
+
+
+def _rendered(answer: Comparison, output: Output, color: Color, verbose: bool) -> str:
+    from svcdoctor.cli.outputs import console_for
+    from svcdoctor.report import comparison, machine
+
+    match output.format:
+        case Form.TERMINAL:
+            console = console_for(str(color), sys.stdout if output.file is None else None)
+            with console.capture() as captured:
+                comparison.render(answer, console, verbose=verbose)
+            return captured.get()
+        case Form.TABLE | Form.MARKDOWN:
+            return comparison.table(answer, output.format is Form.MARKDOWN)
+        case Form.HTML:
+            from svcdoctor.report.html.comparing import comparison_page
+
+            return comparison_page(answer)
+        case Form.JSON:
+            return machine.form_as_json(comparison.form(answer))
+        case _:
+            return machine.form_as_yaml(comparison.form(answer))

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from svcdoctor import __version__
+from svcdoctor.cli.streams import fit_streams
 from svcdoctor.model.errors import SvcdoctorError
 
 # Name: module, and the first line of the command's help, which a test holds equal.
@@ -73,15 +74,29 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Explain a finding's code: what it means, how to see it by hand, how to fix it.",
     ),
     "codes": ("svcdoctor.cli.codes", "List every code that a finding can have."),
+    "auth": (
+        "svcdoctor.cli.auth",
+        "Say which features you may use on a cluster, and what to grant for the others.",
+    ),
+    "bug-report": (
+        "svcdoctor.cli.bugreport",
+        "Pack what a bug report needs, anonymised: the snapshot that an answer rests on, the answer, and versions.",
+    ),
     "cleanup": (
         "svcdoctor.cli.cleanup",
         "Delete what svcdoctor left behind in a cluster: the short-lived pods that it makes.",
+    ),
+    "completion": (
+        "svcdoctor.cli.completion",
+        "Print the script that has a shell complete svcdoctor's commands, flags, names and ports.",
     ),
     "lab": (
         "svcdoctor.cli.lab",
         "A real Service network on this machine, or a saved cluster's API: to learn and to test.",
     ),
 }
+
+_HELP = ("-h", "--help")
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 
@@ -111,6 +126,16 @@ class LazyGroup(TyperGroup):
         command.name = cmd_name
         return command
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command, with the user's own defaults; whoever asks for help, or a shell that completes, needs none."""
+        name, command, words = super().resolve_command(ctx, args)
+        if name is not None and not ctx.resilient_parsing and not {*_HELP} & {*words}:
+            from svcdoctor.cli.defaults import default_map, user_defaults
+
+            if defaults := user_defaults():
+                ctx.default_map = {name: default_map(command, words, defaults)}
+        return name, command, words
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
@@ -124,7 +149,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": list(_HELP)},
 )
 
 
@@ -155,6 +180,7 @@ def main() -> None:
     for stream, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, stream) is None:  # the shell closed it (>&-)
             setattr(sys, stream, Path(os.devnull).open(mode))  # noqa: SIM115 (for as long as the process)
+    fit_streams()
     try:
         first = sys.argv[1].partition("=")[0] if len(sys.argv) > 1 else ""
         if first in _KUBECTL_FLAGS:
@@ -175,9 +201,19 @@ def _abandon_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _chosen(name: str) -> list[str]:
+    """What was chosen on the terminal by who said nothing; nothing where nobody can choose."""
+    terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    if not terminal or sys.platform == "win32":  # whose console has no modes to set
+        return []
+    from svcdoctor.cli.picking import pick
+
+    return pick(name)
+
+
 def _run(name: str) -> None:
     try:
-        app(prog_name=name)
+        app(sys.argv[1:] or _chosen(name), prog_name=name)
     except SystemExit as e:
         if e.code == INTERRUPTED:
             # Everything has been cleaned up by now; a request under way on a thread is not waited for.

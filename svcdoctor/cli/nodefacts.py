@@ -30,13 +30,15 @@ class From(StrEnum):
     LOCAL = "local"
     EXEC = "exec"
     PODS = "pods"
+    DAEMONSET = "daemonset"
 
 
 _FLAGS: Flags = {
     "node_facts": (
         From | None,
-        ("--node-facts",),
-        "Read nodes' rules: local (this machine, as root), exec (in kube-proxy's pods), pods (short-lived pods).",
+        ("--node-facts", "--nodes-from"),
+        "Read nodes' rules: local (this machine, as root), exec (in kube-proxy's pods), pods (short-lived pods), "
+        "daemonset (what its pods report in their logs).",
     ),
     "node_facts_image": (
         str | None,
@@ -46,7 +48,7 @@ _FLAGS: Flags = {
     "node_facts_namespace": (
         str | None,
         ("--node-facts-namespace",),
-        "Namespace of the pods; kube-system by default.",
+        "Namespace of the pods; kube-system by default, svcdoctor for a DaemonSet's.",
     ),
     "yes": (bool, ("--yes",), "Make pods, and run commands in pods, without asking."),
 }
@@ -79,7 +81,7 @@ class NodeFactsFlags:
             nodeways.Way(self.way),
             nodes,
             self.image,
-            self.namespace or nodeways.DEFAULT_NAMESPACE,
+            self.namespace,
             confirm=lambda planned: None if self.yes else ask(_question(planned), "--yes"),
             warn=lambda line: print(f"warning: {line}", file=sys.stderr),
         )

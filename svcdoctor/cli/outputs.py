@@ -1,4 +1,4 @@
-"""``-o FORMAT[=FILE]``: the forms that an answer of ``check`` and ``lint`` takes, and where each goes.
+"""``-o FORMAT[=FILE]``: the forms that an answer takes, and where each goes.
 
 Theory. Every form is rendered before the first byte is written. Then the files appear, each whole or not at all,
 and standard output comes last: what is read there was written everywhere else too.
@@ -27,9 +27,12 @@ FILE_WIDTH = 120  # columns of the terminal's report in a file
 
 
 class Format(StrEnum):
+    """The forms of a checkup."""
+
     TERMINAL = "terminal"
     TABLE = "table"
     MARKDOWN = "markdown"
+    HTML = "html"
     JSON = "json"
     YAML = "yaml"
     JUNIT = "junit"
@@ -40,20 +43,20 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One form of the answer. ``file`` is ``None`` for standard output."""
+    """One form of the answer: a member of its command's formats. ``file`` is ``None`` for standard output."""
 
-    format: Format
+    format: StrEnum
     file: Path | None = None
 
 
-def parse_outputs(texts: Sequence[str]) -> tuple[Output, ...]:
-    """What ``-o`` said, each time; the terminal's report where it said nothing. Raises SvcdoctorError."""
+def parse_outputs(texts: Sequence[str], formats: type[StrEnum] = Format) -> tuple[Output, ...]:
+    """What ``-o`` said, each time; the first of the formats where it said nothing. Raises SvcdoctorError."""
     found: list[Output] = []
     for text in texts:
         word, equals, name = text.removeprefix("=").partition("=")  # kubectl's users write -o=json
         if equals and not name:
             raise SvcdoctorError(f"-o {text}: a file's name is missing after =; {STDOUT} is standard output")
-        found.append(Output(_format(word, text), Path(name) if name not in ("", STDOUT) else None))
+        found.append(Output(_format(word, text, formats), Path(name) if name not in ("", STDOUT) else None))
     streamed = [o.format for o in found if o.file is None]
     if len(streamed) > 1:
         raise SvcdoctorError(
@@ -64,19 +67,19 @@ def parse_outputs(texts: Sequence[str]) -> tuple[Output, ...]:
     for i, file in enumerate(files):
         if file in files[:i]:
             raise SvcdoctorError(f"-o …={file}: two forms cannot go to one file")
-    return tuple(found) or (Output(Format.TERMINAL),)
+    return tuple(found) or (Output(next(iter(formats))),)
 
 
-def _format(word: str, text: str) -> Format:
+def _format(word: str, text: str, formats: type[StrEnum]) -> StrEnum:
     try:
-        return Format(word.strip().lower())
+        return formats(word.strip().lower())
     except ValueError:
         from svcdoctor.cluster.nearmiss import near_names
 
-        near = near_names(word.strip().lower(), Format)
+        near = near_names(word.strip().lower(), formats)
         meant = f"; did you mean {near[0]}?" if near else ""
         raise SvcdoctorError(
-            f"-o {text}: no format {word!r}{meant} (there are {', '.join(Format)})"
+            f"-o {text}: no format {word!r}{meant} (there are {', '.join(formats)})"
         ) from None
 
 
@@ -100,7 +103,7 @@ def deliver(outputs: Sequence[Output], rendered: Callable[[Output], str]) -> Non
             stream = text
     write_whole(files)
     if stream:
-        sys.stdout.write(_encodable(stream, sys.stdout))
+        sys.stdout.write(stream)
 
 
 def _rendered(answer: Checkup, output: Output, fail_on: str, color: str, verbose: bool) -> str:
@@ -123,6 +126,10 @@ def _rendered(answer: Checkup, output: Output, fail_on: str, color: str, verbose
             from svcdoctor.report.checkupmarkdown import markdown
 
             return markdown(answer)
+        case Format.HTML:
+            from svcdoctor.report.html.checking import checkup_page
+
+            return checkup_page(answer)
         case Format.JUNIT:
             from svcdoctor.report.checkupjunit import junit
 
@@ -143,7 +150,7 @@ def _rendered(answer: Checkup, output: Output, fail_on: str, color: str, verbose
             from svcdoctor.report.checkupjson import checkup_json
 
             return machine.form_as_json(checkup_json(answer))
-        case Format.YAML:
+        case _:
             from svcdoctor.report.checkupjson import checkup_json
 
             return machine.form_as_yaml(checkup_json(answer))
@@ -165,13 +172,3 @@ def console_for(color: str, stream: TextIO | None) -> Console:
             soft_wrap=False,
         )
     return Console(file=stream, force_terminal=forced, no_color=plain, highlight=False, soft_wrap=False)
-
-
-def _encodable(text: str, stream: TextIO) -> str:
-    """``text`` with ``?`` for each character that the stream's encoding lacks; arrows become ``->``."""
-    encoding = stream.encoding or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = text.replace("→", "->").encode(encoding, "replace").decode(encoding)
-    return text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from svcdoctor.cli.connected import connected
-from svcdoctor.cli.nodefacts import NodeFactsFlags, node_facts, progress
+from svcdoctor.cli.nodefacts import NodeFactsFlags, ended_by_signals, node_facts, progress
 
 if TYPE_CHECKING:
     from svcdoctor.sources.connection import Connection
@@ -51,8 +51,9 @@ def save(
 
     Nodes' dumps are written as they were taken, but for sysctls that are secrets.
 
-    Only the fields that svcdoctor reads are written: no Secrets, environment, commands, arguments, probe
-    headers, free annotations or logs; credentials in a Corefile are masked.
+    Only the fields that svcdoctor reads are written: no Secrets, probe headers, free annotations or logs; of
+    environment, commands and arguments only settings such as BIND=127.0.0.1 that say which sockets are opened;
+    credentials in a Corefile are masked.
     """
     from svcdoctor.sources.anonymize import anonymize as anonymized
     from svcdoctor.sources.archive import node_dumps, read_snapshot
@@ -88,6 +89,39 @@ def save(
         print(f"left out: {what}", file=sys.stderr)
     for warning in held.warnings if snapshot is None else ():
         print(f"warning: {warning}", file=sys.stderr)
+
+
+@app.command()
+def node(
+    every: Annotated[
+        str | None,
+        typer.Option("--every", help="Do it again after so long, for ever: 60s, 5m.", show_default=False),
+    ] = None,
+) -> None:
+    """Write this node's facts to standard output, in the lines that --node-facts daemonset reads from a pod's log.
+
+    As root, on a node or in a pod on its network (plugins/manifests/node-facts.yaml). Nothing is asked of the cluster.
+    """
+    import socket
+    import time
+    from datetime import UTC, datetime
+
+    from svcdoctor.sources.collecting import DEFAULT_LIMITS
+    from svcdoctor.sources.connection import parse_duration
+    from svcdoctor.sources.localnode import check_local, local_facts
+    from svcdoctor.sources.reportform import report_lines
+
+    seconds = parse_duration(every, "--every", "once") if every else 0.0
+    check_local("snapshot node")
+    with ended_by_signals():
+        while True:
+            started = time.monotonic()
+            facts = local_facts(socket.gethostname().lower(), DEFAULT_LIMITS)
+            sys.stdout.buffer.write(report_lines(facts, datetime.now(UTC), seconds))
+            sys.stdout.buffer.flush()
+            if not seconds:
+                return
+            time.sleep(max(seconds - (time.monotonic() - started), 1.0))
 
 
 @app.command()

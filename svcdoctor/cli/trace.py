@@ -21,25 +21,30 @@ from svcdoctor.model.trace import EntryKind, Trace
 
 if TYPE_CHECKING:
     from svcdoctor.checks.diagnose import Source
+    from svcdoctor.cli.outputs import Output
     from svcdoctor.sources.connection import Connection
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-class Output(StrEnum):
+class Form(StrEnum):
     TERMINAL = "terminal"
     WIDE = "wide"
     TABLE = "table"
     MARKDOWN = "markdown"
+    HTML = "html"
+    SVG = "svg"
+    MERMAID = "mermaid"
+    DOT = "dot"
     JSON = "json"
     YAML = "yaml"
     NAME = "name"
 
 
-TABLES: dict[Output, Literal["table", "wide", "markdown"]] = {
-    Output.TABLE: "table",
-    Output.WIDE: "wide",
-    Output.MARKDOWN: "markdown",
+TABLES: dict[StrEnum, Literal["table", "wide", "markdown"]] = {
+    Form.TABLE: "table",
+    Form.WIDE: "wide",
+    Form.MARKDOWN: "markdown",
 }
 
 
@@ -101,7 +106,17 @@ def trace(
             "--batch", help="Questions as JSON lines (file or -), answers as JSON lines.", show_default=False
         ),
     ] = None,
-    output: Annotated[Output, typer.Option("-o", "--output", help="Format of the answer.")] = Output.TERMINAL,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FORMAT[=FILE]",
+            help="terminal (default), wide, table, markdown, html, svg, mermaid, dot, json, yaml or name; may be "
+            "repeated.",
+            show_default=False,
+        ),
+    ] = None,
     fail_on: FailOnOption = FailOn.ERROR,
     color: ColorOption = Color.AUTO,
     verbose: Annotated[
@@ -117,6 +132,7 @@ def trace(
     unreadable input; 3 could not be determined.
     """
     from svcdoctor.checks.diagnose import diagnose, exit_code
+    from svcdoctor.cli.outputs import deliver, parse_outputs
     from svcdoctor.path.clients import parse_client
     from svcdoctor.path.target import parse_target
 
@@ -124,6 +140,7 @@ def trace(
         raise SvcdoctorError("--snapshot and -f exclude each other")
     if (target is None) == (batch is None):
         raise SvcdoctorError("name one target (svc/NAME, HOST:PORT …) or --batch FILE")
+    outputs = parse_outputs(output or [], Form)
     offline = "--snapshot" if snapshot is not None else "-f" if manifests else "--batch" if batch else ""
     probing.check(offline)
     source, namespace = open_source(connection, snapshot, manifests, node_facts, (node,) if node else ())
@@ -144,7 +161,7 @@ def trace(
         answer = probing.answer(source, request, namespace, node_facts.yes)
     else:
         answer = diagnose(source, request, namespace)
-    _render(answer, output, color, verbose)
+    deliver(outputs, lambda form: _rendered(answer, form, color, verbose))
     requests = getattr(source, "requests", 0)
     if verbose and requests:
         print(f"{requests} requests to the API server", file=sys.stderr)
@@ -168,25 +185,40 @@ def _batch(source: Source, name: str, namespace: str) -> None:
     sys.stdout.buffer.flush()
 
 
-def _render(answer: Trace, output: Output, color: Color, verbose: bool) -> None:
-    if output is Output.TERMINAL:
-        from rich.console import Console
-
-        from svcdoctor.report import terminal
-
-        console = Console(
-            force_terminal=True if color is Color.ALWAYS else None,
-            no_color=True if color is Color.NEVER else None,
-            highlight=False,
-            soft_wrap=False,
-        )
-        terminal.render(answer, console, verbose=verbose)
-    elif output in TABLES:
+def _rendered(answer: Trace, output: Output, color: Color, verbose: bool) -> str:
+    """One form as text; a renderer is imported when its form is asked for."""
+    form = output.format
+    if form in TABLES:
         from svcdoctor.report import tables
 
-        print(tables.render(answer, TABLES[output]), end="")
-    else:
-        from svcdoctor.report import machine
+        return tables.render(answer, TABLES[form])
+    match form:
+        case Form.TERMINAL:
+            from svcdoctor.cli.outputs import console_for
+            from svcdoctor.report import terminal
 
-        write = {Output.JSON: machine.as_json, Output.YAML: machine.as_yaml, Output.NAME: machine.as_name}
-        print(write[output](answer), end="")
+            console = console_for(str(color), sys.stdout if output.file is None else None)
+            with console.capture() as captured:
+                terminal.render(answer, console, verbose=verbose)
+            return captured.get()
+        case Form.HTML:
+            from svcdoctor.report.html.tracing import trace_page
+
+            return trace_page(answer)
+        case Form.SVG:
+            from svcdoctor.report.drawing.svg import svg
+
+            return svg(answer)
+        case Form.MERMAID:
+            from svcdoctor.report.drawing.mermaid import mermaid
+
+            return mermaid(answer)
+        case Form.DOT:
+            from svcdoctor.report.drawing.dot import dot
+
+            return dot(answer)
+        case _:
+            from svcdoctor.report import machine
+
+            write = {Form.JSON: machine.as_json, Form.YAML: machine.as_yaml, Form.NAME: machine.as_name}
+            return write[Form(form)](answer)

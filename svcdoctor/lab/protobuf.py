@@ -37,6 +37,7 @@ _ACCESS = {
 }
 _SCHEMAS: Mapping[str, Mapping[int, _Field]] = {
     "SelfSubjectAccessReview": {2: _Field("spec", _ACCESS)},
+    "SelfSubjectReview": {},
     "SelfSubjectRulesReview": {2: _Field("spec", _strings("namespace"))},
 }
 

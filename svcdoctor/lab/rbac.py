@@ -98,6 +98,11 @@ _BASICS = _Grant(
             "apiGroups": ["authorization.k8s.io"],
             "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
         },
+        {
+            "verbs": ["create"],
+            "apiGroups": ["authentication.k8s.io"],
+            "resources": ["selfsubjectreviews"],
+        },
         {"verbs": ["get"], "nonResourceURLs": _PUBLIC_PATHS},
     ],
     "",

@@ -96,8 +96,8 @@ def _rbac(plural: str, kind: str, *, namespaced: bool) -> Resource:
     return Resource("rbac.authorization.k8s.io", "v1", plural, kind, namespaced)
 
 
-def _review(plural: str, kind: str) -> Resource:
-    return Resource("authorization.k8s.io", "v1", plural, kind, namespaced=False, verbs=("create",))
+def _review(plural: str, kind: str, group: str = "authorization.k8s.io") -> Resource:
+    return Resource(group, "v1", plural, kind, namespaced=False, verbs=("create",))
 
 
 SERVICES = _core("services", "Service", "svc", category="all")
@@ -109,6 +109,7 @@ CLUSTER_ROLES = _rbac("clusterroles", "ClusterRole", namespaced=False)
 CLUSTER_ROLE_BINDINGS = _rbac("clusterrolebindings", "ClusterRoleBinding", namespaced=False)
 ACCESS_REVIEWS = _review("selfsubjectaccessreviews", "SelfSubjectAccessReview")
 RULES_REVIEWS = _review("selfsubjectrulesreviews", "SelfSubjectRulesReview")
+SELF_REVIEWS = _review("selfsubjectreviews", "SelfSubjectReview", "authentication.k8s.io")
 
 RESOURCES: tuple[Resource, ...] = (
     _core("configmaps", "ConfigMap", "cm"),
@@ -126,6 +127,7 @@ RESOURCES: tuple[Resource, ...] = (
     _apps("deployments", "Deployment", "deploy"),
     _apps("replicasets", "ReplicaSet", "rs"),
     _apps("statefulsets", "StatefulSet", "sts"),
+    SELF_REVIEWS,
     ACCESS_REVIEWS,
     RULES_REVIEWS,
     _batch("cronjobs", "CronJob", "cj"),

@@ -1,4 +1,5 @@
-"""What a user asks about its own permissions: `kubectl auth can-i`, with and without `--list`.
+"""What a user asks about itself and its own permissions: `kubectl auth whoami`, `kubectl auth can-i`, with and
+without `--list`.
 
 Specification: https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-api-access
 """
@@ -47,6 +48,11 @@ def rules_review(authorizer: Authorizer, user: User, review: Object) -> Object:
     return _answered(
         review, {"resourceRules": resource_rules, "nonResourceRules": path_rules, "incomplete": False}
     )
+
+
+def self_review(authorizer: Authorizer, user: User, review: Object) -> Object:
+    """The SelfSubjectReview with who asks."""
+    return _answered(review, {"userInfo": {"username": user.name, "groups": list(user.all_groups)}})
 
 
 def _answered(review: Object, status: Object) -> Object:

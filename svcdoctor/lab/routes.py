@@ -24,16 +24,17 @@ from svcdoctor.lab.resources import (
     ACCESS_REVIEWS,
     RESOURCES,
     RULES_REVIEWS,
+    SELF_REVIEWS,
     Object,
     Resource,
     find_resource,
 )
 from svcdoctor.lab.rest import RestVerbs, request_object
-from svcdoctor.lab.reviews import access_review, rules_review
+from svcdoctor.lab.reviews import access_review, rules_review, self_review
 from svcdoctor.lab.status import method_not_allowed
 from svcdoctor.lab.store import ObjectStore
 
-_REVIEWERS = {ACCESS_REVIEWS: access_review, RULES_REVIEWS: rules_review}
+_REVIEWERS = {ACCESS_REVIEWS: access_review, RULES_REVIEWS: rules_review, SELF_REVIEWS: self_review}
 
 
 @dataclass(frozen=True, slots=True)

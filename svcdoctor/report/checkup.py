@@ -26,8 +26,8 @@ from svcdoctor.report.checkupwords import (
 )
 from svcdoctor.report.findings import evidence_lines, explanation_lines, head_lines, mending_lines
 from svcdoctor.report.glyphs import ASCII, OF_VERDICT, STYLE
-from svcdoctor.report.layout import Lines, Pen, under, words
-from svcdoctor.report.terminal import NODE_RULES, encodable, notes_lines, unknowns_lines
+from svcdoctor.report.layout import Lines, Pen, encodable, under, words
+from svcdoctor.report.terminal import NODE_RULES, notes_lines, unknowns_lines
 
 ROWS = 40  # objects in the table; the others are counted
 WHOLE = 10  # findings with evidence and fix; the others by their title
@@ -43,7 +43,7 @@ def render(checkup: Checkup, console: Console, *, verbose: bool) -> None:
 
 def report_lines(pen: Pen, checkup: Checkup) -> Lines:
     """The whole report."""
-    last = pen.wrap(words(pen.mark(_worst(checkup)), " ", (summary(checkup), "bold")), 2)
+    last = pen.wrap(words(pen.mark(worst(checkup)), " ", (summary(checkup), "bold")), 2)
     parts = [
         pen.wrap(words(("checked ", "dim"), checked(checkup)), 2),
         _rows(pen, checkup.rows),
@@ -67,7 +67,8 @@ def _namespace(checkup: Checkup) -> str:
     return names.pop() if len(names) == 1 else ""
 
 
-def _worst(checkup: Checkup) -> Status:
+def worst(checkup: Checkup) -> Status:
+    """How it stands, in one status."""
     severities = {r.finding.severity for r in checkup.findings}
     verdicts = {r.verdict for r in checkup.rows}
     if Severity.ERROR in severities or Verdict.BROKEN in verdicts:
@@ -150,9 +151,15 @@ def _remarks(pen: Pen, checkup: Checkup) -> Lines:
     found: Lines = []
     for text in suppressed_words(checkup.suppressed):
         found += pen.wrap(words((f"suppressed: {text}", "dim")), 2)
-    if any(u.fact == NODE_RULES for u in checkup.unknowns):
-        found += pen.wrap(words(("basis: the API's objects; node rules not evaluated", "dim")), 2)
+    for text in basis_remark(checkup):
+        found += pen.wrap(words((text, "dim")), 2)
     shown = [r.finding.severity is not Severity.INFO for r in checkup.findings]
     if not pen.verbose and (not all(shown) or len(shown) > WHOLE):
         found += pen.wrap(words(("all evidence and fixes with -v", "dim")), 2)
     return found
+
+
+def basis_remark(checkup: Checkup) -> tuple[str, ...]:
+    """That the nodes' rules were not evaluated, where they were not known."""
+    unknown = any(u.fact == NODE_RULES for u in checkup.unknowns)
+    return ("basis: the API's objects; node rules not evaluated",) if unknown else ()

@@ -17,6 +17,7 @@ from svcdoctor.report.tables import github, plain
 from svcdoctor.report.wording import counted
 
 CODE = ("CODE", "SEVERITY", "TITLE")
+WIDE_ENOUGH = 50  # columns, from which on titles stand in a column of their own
 WIDEST = 100  # columns: longer lines are hard to read
 
 
@@ -33,7 +34,8 @@ def render_list(checks: Sequence[Check], console: Console) -> None:
             _print(console, pen.wrap(words((family, "bold"), f"  {about}"), 2))
         style = SEVERITY_STYLE[check.severity]
         line = words((check.code, "bold"), "  ", (f"{check.severity:<7}", style), f"  {check.title}")
-        _print(console, [stand_in(part, 2) for part in pen.narrower(2).wrap(line, len(check.code) + 11)])
+        hang = len(check.code) + 11 if pen.width >= WIDE_ENOUGH else 2
+        _print(console, [stand_in(part, 2) for part in pen.narrower(2).wrap(line, hang)])
     console.print()
     last = f"{counted(len(checks), 'code')}; svcdoctor explain CODE says what one means and how to mend it"
     _print(console, pen.wrap(words((last, "dim")), 2))
@@ -94,17 +96,20 @@ def _whole(pen: Pen, check: Check) -> Lines:
         ]
     inner = pen.narrower(2)
     look = [Text(line, "bold") for part in check.look.split("; ") for line in fix_lines(part, inner.width)]
-    found += _part("How to see it", look)
-    found += _part("How to mend it", inner.wrap(words(check.mend)))
-    found += _part("Its consequences, which are then not reported", _titles(inner, sorted(check.explains)))
+    found += _part(pen, "How to see it", look)
+    found += _part(pen, "How to mend it", inner.wrap(words(check.mend)))
     found += _part(
-        "It may itself be a consequence of", _titles(inner, [c.code for c in explained_by(check.code)])
+        pen, "Its consequences, which are then not reported", _titles(inner, sorted(check.explains))
     )
-    return found + _part("More", [Text(link) for link in check.links])
+    found += _part(
+        pen, "It may itself be a consequence of", _titles(inner, [c.code for c in explained_by(check.code)])
+    )
+    return found + _part(pen, "More", [Text(link) for link in check.links])
 
 
-def _part(heading: str, lines: Lines) -> Lines:
-    return [Text(), Text(f"{heading}:", "dim"), *(stand_in(line, 2) for line in lines)] if lines else []
+def _part(pen: Pen, heading: str, lines: Lines) -> Lines:
+    head = pen.wrap(words((f"{heading}:", "dim")))
+    return [Text(), *head, *(stand_in(line, 2) for line in lines)] if lines else []
 
 
 def _titles(pen: Pen, codes: Sequence[str]) -> Lines:

@@ -16,9 +16,9 @@ from svcdoctor.path.jsonform import API_VERSION, unknown_json
 from svcdoctor.report.checkupjson import reported_json
 from svcdoctor.report.findings import finding_lines
 from svcdoctor.report.glyphs import OF_VERDICT, SEVERITY_STYLE, STYLE
-from svcdoctor.report.layout import Lines, Pen, stand_in, words
+from svcdoctor.report.layout import Lines, Pen, encodable, stand_in, words
 from svcdoctor.report.tables import github, plain
-from svcdoctor.report.terminal import encodable, notes_lines, unknowns_lines
+from svcdoctor.report.terminal import notes_lines, unknowns_lines
 from svcdoctor.report.wording import counted
 
 MANY = 3  # Services from which on a change that they share is shown once, not with each
@@ -38,10 +38,7 @@ def render(answer: Comparison, console: Console, *, verbose: bool) -> None:
 def report_lines(pen: Pen, answer: Comparison) -> Lines:
     """The whole report."""
     shared = [c for c in answer.changes if len(c.services) > MANY]
-    own: dict[str, list[Change]] = {}
-    for change in answer.changes:
-        for name in change.services if len(change.services) <= MANY else ():
-            own.setdefault(name, []).append(change)
+    own = own_changes(answer)
     # Services that nothing but shared changes concern are told with those.
     shown = [s for s in answer.services if s.subject in own or s.before is not s.after]
     most = len(shown) if pen.verbose else SHOWN
@@ -65,6 +62,15 @@ def report_lines(pen: Pen, answer: Comparison) -> Lines:
             found.append(Text())
         found += lines
     return found
+
+
+def own_changes(answer: Comparison) -> dict[str, list[Change]]:
+    """For each Service the changes that it does not share with many."""
+    own: dict[str, list[Change]] = {}
+    for change in answer.changes:
+        for name in change.services if len(change.services) <= MANY else ():
+            own.setdefault(name, []).append(change)
+    return own
 
 
 def _blocks(part: Any) -> Iterable[Lines]:

@@ -9,8 +9,8 @@ from svcdoctor.model.lookup import ANSWERS, Lookup, Met, Query, Reply, Resolutio
 from svcdoctor.model.trace import Basis, Status
 from svcdoctor.report.findings import findings_lines
 from svcdoctor.report.glyphs import OF_VERDICT, STYLE
-from svcdoctor.report.layout import Lines, Pen, stand_in, words
-from svcdoctor.report.terminal import encodable, notes_lines, unknowns_lines
+from svcdoctor.report.layout import Lines, Pen, encodable, stand_in, words
+from svcdoctor.report.terminal import notes_lines, unknowns_lines
 
 SHOWN = 4  # addresses of one answer
 

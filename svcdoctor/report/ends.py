@@ -11,6 +11,7 @@ from svcdoctor.report.glyphs import STYLE
 from svcdoctor.report.layout import Lines, Pen, stand_in, words
 from svcdoctor.report.wording import address, counted, result_words, share
 
+URGENCY = (Status.FAIL, Status.UNKNOWN, Status.WARN, Status.OK)
 FEW = 6  # endpoints shown of many that are alike
 MANY = 12  # endpoints from which on only a few are shown
 
@@ -21,12 +22,10 @@ def end_blocks(pen: Pen, ends: Sequence[Outcome]) -> list[Lines]:
     Ends that go wrong in the same way are told together; none of them is left out unless all go wrong alike,
     and then it is said that all do.
     """
-    groups: dict[Hashable, list[Outcome]] = {}
-    for end in ends:
-        groups.setdefault((end.status, end.result, end.code, _note(end)), []).append(end)
+    groups = alike(ends)
     rows: list[list[Text]] = []
     blocks: list[tuple[int, list[Lines]]] = []
-    for group in sorted(groups.values(), key=_urgency):
+    for group in groups:
         sample = group[0]
         if sample.backend is None:
             blocks.append((0, [failure_lines(pen, sample)]))
@@ -35,11 +34,11 @@ def end_blocks(pen: Pen, ends: Sequence[Outcome]) -> list[Lines]:
         shown = group[:FEW] if several else group
         tail: list[Lines] = []
         if several and sample.status is not Status.OK and len(groups) > 1:
-            names = ", ".join(_name(pen, o.backend) for o in group[FEW:] if o.backend)
+            names = ", ".join(backend_name(o.backend, pen.namespace) for o in group[FEW:] if o.backend)
             tail.append(pen.wrap(words(f"and {names}")))
         elif several:
             tail.append(pen.wrap(_rest(pen, group), 2))
-        if _note(sample):
+        if note_of(sample):
             said = _note_text(sample, len(group), len(ends))
             tail.append([stand_in(line, 2) for line in pen.narrower(2).wrap(said)])
         rows += [_cells(pen, o) for o in shown]
@@ -68,9 +67,12 @@ def failure_lines(pen: Pen, outcome: Outcome) -> Lines:
     return pen.wrap(text, 2)
 
 
-def _urgency(group: list[Outcome]) -> int:
-    """Endpoints that fail stand first: nobody has to look for them at the end of a list."""
-    return (Status.FAIL, Status.UNKNOWN, Status.WARN, Status.OK).index(group[0].status)
+def alike(ends: Sequence[Outcome]) -> list[list[Outcome]]:
+    """Ends by what is to be said of them. Those that fail stand first: nobody has to look for them in a list."""
+    groups: dict[Hashable, list[Outcome]] = {}
+    for end in ends:
+        groups.setdefault((end.status, end.result, end.code, note_of(end)), []).append(end)
+    return sorted(groups.values(), key=lambda group: URGENCY.index(group[0].status))
 
 
 def _cells(pen: Pen, outcome: Outcome) -> list[Text]:
@@ -81,27 +83,28 @@ def _cells(pen: Pen, outcome: Outcome) -> list[Text]:
     node = backend.node if backend.node != backend.host else None
     return [
         first,
-        words((_seen(outcome), "dim")),
+        words((share_seen(outcome), "dim")),
         words((address(backend.ip, backend.port), "cyan")),
-        words(_name(pen, backend)),
+        words(backend_name(backend, pen.namespace)),
         words((node or "", "dim")),
     ]
 
 
-def _seen(outcome: Outcome) -> str:
+def share_seen(outcome: Outcome) -> str:
     """The share of the answers that were observed, beside the one that was predicted."""
     seen = outcome.observed.share if outcome.observed is not None else None
     return f"seen {share(seen)}" if seen is not None else ""
 
 
-def _name(pen: Pen, backend: Backend) -> str:
+def backend_name(backend: Backend, namespace: str) -> str:
+    """The pod or host; a pod of ``namespace`` without it."""
     if backend.pod is not None:
-        namespace, _, name = backend.pod.partition("/")
-        return name if namespace == pen.namespace else backend.pod
+        own, _, name = backend.pod.partition("/")
+        return name if own == namespace else backend.pod
     return backend.host or ("" if backend.ip else "?")
 
 
-def _note(outcome: Outcome) -> str:
+def note_of(outcome: Outcome) -> str:
     """What has to be said about an endpoint: nothing, where a pod answers as it should."""
     fine = outcome.status is Status.OK and outcome.result is Result.DELIVERED
     return "" if fine and outcome.backend is not None and outcome.backend.pod else outcome.reason

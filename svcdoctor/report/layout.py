@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from rich.console import Console
-from rich.text import Text
+from rich.text import Span, Text
 
 from svcdoctor.model.trace import Status
 from svcdoctor.report.glyphs import STYLE, Glyphs, glyphs_for
-from svcdoctor.report.printable import printable
+from svcdoctor.report.printable import printable, spelled
 
 Lines = list[Text]
 
@@ -44,6 +45,7 @@ class Pen:
 
     def wrap(self, text: Text, hang: int = 0) -> Lines:
         """``text`` in lines, those after the first one standing in by ``hang``."""
+        text = encodable(text, self.console.encoding)
         if text.cell_len <= self.width:
             return [text]
         found: Lines = []
@@ -109,6 +111,23 @@ def words(*parts: str | tuple[str, str]) -> Text:
         content, style = (part, "") if isinstance(part, str) else part
         text.append(printable(content), style or None)
     return text
+
+
+def encodable(text: Text, encoding: str) -> Text:
+    """The text with other signs for those that the encoding lacks."""
+    if _has(encoding, text.plain):
+        return text
+    signs = [c if _has(encoding, c) else spelled(c) for c in text.plain]
+    ends = [0, *accumulate(map(len, signs))]
+    spans = [Span(ends[s.start], ends[s.end], s.style) for s in text.spans]
+    return Text("".join(signs), text.style, spans=spans)
+
+
+def _has(encoding: str, text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode(encoding))
+    except (UnicodeEncodeError, LookupError):
+        return False
 
 
 def stand_in(line: Text, by: int) -> Text:

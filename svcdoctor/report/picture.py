@@ -55,7 +55,7 @@ def _service(pen: Pen, picture: Picture) -> Lines:
     if hop is None:
         return []
     port = picture.paths[0].service_port
-    title, where, target = hop.title, _place(picture, hop), hop.detail
+    title, where, target = hop.title, service_place(picture, hop), hop.detail
     name = ""
     if port is not None and port.name:
         title = title.removesuffix(f" {port.name}")
@@ -66,7 +66,7 @@ def _service(pen: Pen, picture: Picture) -> Lines:
     return pen.columns([[words((title, "bold")), where_and_name, words((target, "dim"))]])[0]
 
 
-def _place(picture: Picture, hop: Hop) -> str:
+def service_place(picture: Picture, hop: Hop) -> str:
     """The Service's address of the family that the picture is about, with its port."""
     for path in picture.paths:
         if path.entry.kind is EntryKind.CLUSTER_IP:

@@ -14,6 +14,29 @@ _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co"})
 _BREAKS = frozenset("\n\r\t\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 
 
+# What stands for signs that an encoding lacks, in ASCII.
+_SPELLED = {
+    **dict.fromkeys("–—−", "-"),
+    **dict.fromkeys("‘’‚", "'"),
+    **dict.fromkeys("“”„", '"'),
+    **dict.fromkeys("╭├╰", "+"),
+    "─": "-",
+    "│": "|",
+    "▼": "v",
+    "·": ".",
+    "≠": "!=",
+    "→": "->",
+    "←": "<-",
+    "…": "...",
+    "×": "x",
+    "✔": "ok",
+    "✘": "xx",
+    "µ": "u",
+    "•": "*",
+    "\xa0": " ",
+}
+
+
 def printable(text: str) -> str:
     """``text`` on one line, without anything that a terminal would obey or a reader could not see."""
     if text.isascii() and text.isprintable():
@@ -40,3 +63,8 @@ def revealed(text: str) -> str:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def spelled(text: str) -> str:
+    """``text`` in ASCII: other signs for its signs where there are any, and ``?`` for the rest."""
+    return "".join(c if c.isascii() else _SPELLED.get(c, "?") for c in text)

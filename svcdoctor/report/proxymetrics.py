@@ -9,17 +9,23 @@ https://prometheus.io/docs/practices/naming/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from svcdoctor.proxy.serving.served import ServedPort
+from svcdoctor.proxy.serving.served import Backend, ServedPort
 from svcdoctor.proxy.serving.wire import LATENCY_BUCKETS, Counters, EndpointCounts
 from svcdoctor.report.exposition import Labels, Series, family, sample
 
 _PREFIX = "svcdoctor_proxy_"
 
 
-def as_prometheus(ports: Iterable[ServedPort], counters: Counters, healthy: bool) -> str:
-    """All metrics, each with its HELP and TYPE lines."""
+def as_prometheus(
+    ports: Iterable[ServedPort],
+    counters: Counters,
+    healthy: bool,
+    answers: Callable[[Backend], bool | None] = lambda backend: None,
+) -> str:
+    """All metrics, each with its HELP and TYPE lines. ``answers`` says whether an endpoint answers when it is checked,
+    None where none is."""
     served = [(_labels(port.key), port) for port in ports]
     counts = [(_labels(port.key), port) for port in counters.ports]
     endpoints = [
@@ -76,6 +82,16 @@ def as_prometheus(ports: Iterable[ServedPort], counters: Counters, healthy: bool
             [(labels, len({*port.cluster, *port.local})) for labels, port in served],
         ),
     ]
+    checked = [
+        (labels | {"endpoint": str(backend), "pod": backend.pod}, int(answer))
+        for labels, port in served
+        if port.protocol == "TCP"
+        for backend in dict.fromkeys((*port.cluster, *port.local))
+        if (answer := answers(backend)) is not None
+    ]
+    if checked:
+        words = "Whether an endpoint takes connections when it is checked; one that does not is passed by."
+        families.append(("endpoint_answers", "gauge", words, checked))
     text = "".join(family(f"{_PREFIX}{noun}", kind, words, series) for noun, kind, words, series in families)
     return text + _latencies(endpoints)
 

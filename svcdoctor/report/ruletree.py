@@ -8,6 +8,7 @@ from svcdoctor.path.hops import percent
 from svcdoctor.path.ruletree import Branch, Tree
 from svcdoctor.report.layout import Lines, Pen, under, words
 
+NARROW = 16  # columns, below which forks have no rail of their own
 WHO = {"outside": "outside", "pod": "a pod of the node", "node": "the node itself"}
 
 
@@ -36,10 +37,12 @@ def tree_lines(pen: Pen, tree: Tree) -> Lines:
 
 
 def _below(pen: Pen, branch: Branch, from_: tuple[str, ...]) -> Lines:
-    """What follows a rule. Rules that follow each other without a fork stand below each other."""
-    inner = pen.narrower(3)
+    """What follows a rule. Rules that follow each other without a fork stand below each other; without room for
+    another rail those of forks do, too."""
+    deep = pen.width < NARROW
+    inner = pen if deep else pen.narrower(3)
     blocks: list[Lines] = [
-        [words(f"→ {percent(share)}  ", (end, "bold"))] for end, share in branch.ends.items()
+        inner.wrap(words(f"→ {percent(share)}  ", (end, "bold")), 2) for end, share in branch.ends.items()
     ]
     for following in branch.next.values():
         block = _rule(inner, following, from_)
@@ -49,7 +52,7 @@ def _below(pen: Pen, branch: Branch, from_: tuple[str, ...]) -> Lines:
             here = next(iter(here.next.values()))
             block += _rule(inner, here, clients)
         blocks.append(block + _below(inner, here, tuple(here.shares)))
-    return pen.tree(blocks)
+    return [line for block in blocks for line in block] if deep else pen.tree(blocks)
 
 
 def _rule(pen: Pen, branch: Branch, from_: tuple[str, ...]) -> Lines:

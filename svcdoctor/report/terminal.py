@@ -18,7 +18,7 @@ from svcdoctor.report.commands import fix_lines
 from svcdoctor.report.findings import findings_lines
 from svcdoctor.report.glyphs import OF_VERDICT, STYLE
 from svcdoctor.report.hops import hops_lines
-from svcdoctor.report.layout import Lines, Pen, stand_in, under, words
+from svcdoctor.report.layout import Lines, Pen, encodable, stand_in, under, words
 from svcdoctor.report.picture import picture_lines
 from svcdoctor.report.ways import Picture, pictures
 from svcdoctor.report.wording import balance, basis_words, counted
@@ -65,10 +65,15 @@ def _headline(pen: Pen, trace: Trace) -> Lines:
 
 
 def _observed(pen: Pen, trace: Trace) -> Lines:
-    """How many requests were sent, and whether they met what was predicted."""
+    text = observed_words(trace)
+    return pen.wrap(words(f"observed: {text}"), 2) if text else []
+
+
+def observed_words(trace: Trace) -> str:
+    """How many requests were sent, and whether they met what was predicted; empty where none were."""
     seen = [p.observed for p in trace.paths if p.observed is not None]
     if not seen:
-        return []
+        return ""
     requests = sum(s.sent for s in seen)
     differing = sum(s.agrees is False for s in seen)
     ways = {1: "the way", 2: "both ways"}.get(len(seen), f"all {len(seen)} ways")
@@ -76,8 +81,7 @@ def _observed(pen: Pen, trace: Trace) -> Lines:
     if differing:
         text = f"otherwise than predicted on {differing} of {counted(len(seen), 'way')}"
     answered = "all" if all(s.answered == s.sent for s in seen) else str(sum(s.answered for s in seen))
-    what = f"{counted(requests, 'request')} from {seen[0].place}, {answered} answered; {text}"
-    return pen.wrap(words(f"observed: {what}"), 2)
+    return f"{counted(requests, 'request')} from {seen[0].place}, {answered} answered; {text}"
 
 
 def _drawn(pen: Pen, drawn: tuple[Picture, ...]) -> list[Lines]:
@@ -132,13 +136,3 @@ def notes_lines(pen: Pen, notes: tuple[str, ...]) -> Lines:
     for note in notes:
         found += under(pen.narrower(6).wrap(words(note)), "note: ", "      ")
     return found
-
-
-def encodable(line: Text, encoding: str) -> Text:
-    """The line with ``?`` for each character that the console's encoding lacks."""
-    try:
-        line.plain.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        line = line.copy()
-        line.plain = line.plain.encode("ascii", "replace").decode("ascii")
-    return line

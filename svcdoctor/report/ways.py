@@ -196,9 +196,11 @@ def _ends(paths: list[Path]) -> tuple[Outcome, ...]:
 
 def _seen_by_all(paths: list[Path], outcome: Outcome) -> Outcome:
     """The outcome with the answers of its endpoint that requests by any of the paths met."""
+    if outcome.observed is None:
+        return outcome
     alike = [o.observed for p in paths for o in p.outcomes if o.backend == outcome.backend and o.observed]
     counted = [s for s in alike if s.answers is not None]
-    if outcome.observed is None or not counted:
+    if not counted:
         return outcome
     answers, named = sum(s.answers or 0 for s in counted), sum(s.named for s in counted)
     return replace(outcome, observed=replace(outcome.observed, answers=answers, named=named))

@@ -27,6 +27,7 @@ from svcdoctor.model.snapshot import Snapshot
 from svcdoctor.sources.addressmap import AddressMap
 from svcdoctor.sources.anonymousdumps import UNDERSTOOD, anonymous_dump
 from svcdoctor.sources.anonymousobjects import anonymous_object
+from svcdoctor.sources.anonymousrequest import Question, anonymous_question
 from svcdoctor.sources.anonymoustext import Tokens
 from svcdoctor.sources.chainmap import ChainNames
 from svcdoctor.sources.dumpnames import DUMPS
@@ -40,17 +41,25 @@ SOURCE = "an anonymised snapshot"
 
 @dataclass(frozen=True, slots=True)
 class Anonymous:
-    """An anonymised snapshot. ``left_out`` names the dumps that were not understood, for the meta file."""
+    """An anonymised snapshot. ``left_out`` names the dumps that were not understood, for the meta file.
+
+    ``question`` is the one that was given, about this snapshot.
+    """
 
     snapshot: Snapshot
     dumps: dict[str, dict[str, bytes]]
     left_out: tuple[str, ...]
+    question: Question | None = None
 
 
 def anonymize(
-    snapshot: Snapshot, dumps: Dumps, *, randomness: Callable[[int], bytes] = secrets.token_bytes
+    snapshot: Snapshot,
+    dumps: Dumps,
+    question: Question | None = None,
+    *,
+    randomness: Callable[[int], bytes] = secrets.token_bytes,
 ) -> Anonymous:
-    """The snapshot and dumps with every name and address replaced, consistently and at random.
+    """The snapshot, dumps and question with every name and address replaced, consistently and at random.
 
     ``randomness`` gives the key's bytes; whoever has the key can undo the mapping. The time is linear in the
     objects and dumps. Raises SvcdoctorError for a pod whose spec is malformed.
@@ -85,7 +94,7 @@ def anonymize(
         SOURCE,
         snapshot.would_be,
     )
-    return Anonymous(result, mapped, tuple(left_out))
+    return Anonymous(result, mapped, tuple(left_out), question and anonymous_question(names, question))
 
 
 def _objects(tokens: Tokens, objects: tuple[KubeObject, ...]) -> tuple[KubeObject, ...]:

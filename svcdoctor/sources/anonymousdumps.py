@@ -33,6 +33,14 @@ _SYSCTL_INTERFACE = re.compile(r"(net[./][a-z0-9]+[./](?:conf|neigh)[./])(.+)([.
 _TIMES = re.compile(r"\[(?:start|stop)=[^\]]*\] ?")
 _NFT_KEY = re.compile(r"[a-z][a-z0-9_ -]{0,30}|[!=<>&|^]{1,2}|<<|>>")
 
+_SYNCED = re.compile(
+    r"^(kubeproxy_sync_proxy_rules_"
+    r"(?:last_(?:queued_)?timestamp_seconds|(?:iptables_restore|nftables_sync)_failures_total))"
+    r"(\{ip_family=\"IPv[46]\"\})? ([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)$",
+    re.MULTILINE,
+)
+HOUR = 3600.0  # seconds
+
 # Options whose value is a user's own string, and may look like an option.
 _STRING_OPTIONS = frozenset({"--log-prefix", "--nflog-prefix", "--string", "--name", "--path", "--helper"})
 
@@ -190,6 +198,23 @@ def _configz(tokens: Tokens, text: str) -> str | None:
     return msgspec.json.encode({"kubeproxy.config.k8s.io": mapped}).decode() + "\n"
 
 
+def _is_time(name: str, value: str) -> bool:
+    return name.endswith("_seconds") and float(value) > 0
+
+
+def _metrics(tokens: Tokens, text: str) -> str | None:
+    """kube-proxy's ``/metrics``: what is read of them, when rules were synced and whether they were. Of times only how
+    far they lie apart is kept; zero is never."""
+    samples = _SYNCED.findall(text)
+    first = min((float(value) for name, _, value in samples if _is_time(name, value)), default=0.0)
+    away = first % HOUR
+    lines = [
+        f"{name}{labels} {float(value) - (away if _is_time(name, value) else 0.0):.3f}"
+        for name, labels, value in samples
+    ]
+    return "\n".join(lines) + "\n" if lines else None
+
+
 _BY_NAME: dict[str, Anonymise] = {
     **dict.fromkeys(
         (
@@ -234,6 +259,7 @@ _BY_NAME: dict[str, Anonymise] = {
     ),
     **dict.fromkeys(("conntrack.txt", "conntrack-6.txt"), _conntrack),
     "sysctl.txt": _sysctl,
+    "kube-proxy-metrics.txt": _metrics,
     "kube-proxy-mode.txt": _mode,
     "kube-proxy-configz.json": _configz,
 }

@@ -20,7 +20,7 @@ from svcdoctor.model.facts import Kind
 from svcdoctor.model.gateway import GatewayAddress, RouteNamespaces
 from svcdoctor.model.gatewayroutes import GRPCMethodMatch, HTTPRouteMatch
 from svcdoctor.model.mesh import MutualTLS, PeerAuthenticationSpec
-from svcdoctor.model.pod import DnsOption, Lifecycle, Pod
+from svcdoctor.model.pod import Container, DnsOption, Lifecycle, Pod
 from svcdoctor.model.policy import LabelRequirement
 from svcdoctor.model.workload import WorkloadSpec
 from svcdoctor.sources import vocabulary
@@ -133,8 +133,9 @@ def _prose(tokens: Tokens, text: str) -> str:
     return tokens.prose(text)
 
 
-def _hook(tokens: Tokens, hook: dict[str, Any]) -> dict[str, Any]:
-    return hook  # redaction left only its kind
+def _left(tokens: Tokens, value: Any) -> Any:
+    """What redaction left: a hook's kind, loopback addresses and ports of a container's settings."""
+    return value
 
 
 def _modes(tokens: Tokens, ports: dict[str, Labels]) -> dict[str, Labels]:
@@ -158,7 +159,8 @@ _BY_FIELD: dict[tuple[type[msgspec.Struct], str], Rule] = {
     (MutualTLS, "mode"): _enum,
     (PeerAuthenticationSpec, "port_level_mtls"): _modes,
     (RouteNamespaces, "from_"): _enum,
-    (Lifecycle, "pre_stop"): _hook,
+    **dict.fromkeys([(Container, "env"), (Container, "args"), (Container, "command")], _left),
+    (Lifecycle, "pre_stop"): _left,
     (WorkloadSpec, "selector"): _selector,
 }
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +90,8 @@ class Kubeconfig:
 
 def near(name: str, names: Mapping[str, object], what: str) -> str:
     """The names to choose from, as the end of a message: the similar ones, or the first eight."""
+    from difflib import get_close_matches
+
     choice = get_close_matches(name, names, n=4) or sorted(names)[:8]
     if not choice:
         return f"there is no {what} in it"

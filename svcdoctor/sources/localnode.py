@@ -29,15 +29,15 @@ _ENVIRONMENT = {
 }
 
 
-def check_local() -> None:
-    """Raises SvcdoctorError where this machine's rules cannot be read."""
+def check_local(asked: str = "--node-facts local") -> None:
+    """Raises SvcdoctorError, beginning with what was ``asked``, where this machine's rules cannot be read."""
     if not sys.platform.startswith("linux"):
         raise SvcdoctorError(
-            "--node-facts local: this machine is no Linux node; run svcdoctor on the node, or use --node-facts exec"
+            f"{asked}: this machine is no Linux node; run svcdoctor on the node, or use --node-facts exec"
         )
     if os.geteuid() != 0:
         raise SvcdoctorError(
-            "--node-facts local: only root can read a node's rules; run it with sudo, or use --node-facts exec"
+            f"{asked}: only root can read a node's rules; run it with sudo, or use --node-facts exec"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -11,6 +11,7 @@ from svcdoctor.model.errors import SvcdoctorError
 from svcdoctor.model.facts import EVERYTHING, Kind, Need
 from svcdoctor.model.nodefacts import NodeFacts
 from svcdoctor.model.snapshot import Snapshot
+from svcdoctor.sources import nodereports
 from svcdoctor.sources.collecting import DEFAULT_LIMITS, MAX_NODES, Limits, each_node, nothing_known
 from svcdoctor.sources.execnode import exec_facts
 from svcdoctor.sources.live import LiveSource
@@ -33,6 +34,7 @@ class Way(StrEnum):
     LOCAL = "local"
     EXEC = "exec"
     PODS = "pods"
+    DAEMONSET = "daemonset"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,13 @@ class Planned:
 @dataclass(frozen=True, slots=True)
 class NodeWay:
     """What is asked for. ``nodes`` are all where none are named; ``image`` is each node's kube-proxy's own
-    where it is empty. ``confirm`` is asked before pods are made, and raises where the answer is no; ``warn``
-    hears of pods that are left behind."""
+    where it is empty; ``namespace`` is the way's usual one where it is empty. ``confirm`` is asked before pods are
+    made, and raises where the answer is no; ``warn`` hears of pods that are left behind, and of old facts."""
 
     way: Way
     nodes: tuple[str, ...] = ()
     image: str = ""
-    namespace: str = DEFAULT_NAMESPACE
+    namespace: str = ""
     confirm: Callable[[Planned], None] = field(default=lambda planned: None)
     warn: Progress = field(default=lambda line: None)
     limits: Limits = DEFAULT_LIMITS
@@ -74,12 +76,18 @@ def with_node_facts(source: LiveSource, snapshot: Snapshot, asked: NodeWay, prog
         name = asked.nodes[0] if asked.nodes else this_node(snapshot.nodes)
         _check_names(snapshot, (name,))
         return _with(snapshot, {name: local_facts(name, asked.limits)})
-    snapshot = with_proxy_pods(source, snapshot, asked.nodes or _linux_nodes(snapshot) or None)
-    nodes = _chosen(snapshot, asked)
+    if asked.way is Way.DAEMONSET:
+        namespace = asked.namespace or nodereports.DEFAULT_NAMESPACE
+        snapshot = nodereports.with_reporting_pods(source, snapshot, namespace)
+        pods = nodereports.reporting_pods(snapshot, namespace)
+    else:
+        snapshot = with_proxy_pods(source, snapshot, asked.nodes or _linux_nodes(snapshot) or None)
+        pods = proxy_pods(snapshot)
+    nodes = _chosen(snapshot, asked, pods)
     facts = {name: nothing_known(name, _TOO_MANY) for name in nodes[MAX_NODES:] if not asked.nodes}
     if not asked.nodes:
         nodes = nodes[:MAX_NODES]
-    ask = _by_exec if asked.way is Way.EXEC else _by_pods
+    ask = {Way.EXEC: _by_exec, Way.PODS: _by_pods, Way.DAEMONSET: _by_reports}[asked.way]
     return _with(snapshot, ask(source, snapshot, nodes, asked, progress) | facts)
 
 
@@ -137,9 +145,10 @@ def _by_pods(
         raise SvcdoctorError(
             f"--node-facts pods: {why}; name an image with iptables and nft: --node-facts-image"
         )
-    asked.confirm(Planned(asked.namespace, images))
+    namespace = asked.namespace or DEFAULT_NAMESPACE
+    asked.confirm(Planned(namespace, images))
     streams = Streams()
-    pods = NodePods(source.session, asked.namespace, asked.limits, streams)
+    pods = NodePods(source.session, namespace, asked.limits, streams)
     try:
         with pods:
             return each_node(nodes, lambda node: pods.facts(node, images[node]), streams, progress)
@@ -147,16 +156,29 @@ def _by_pods(
         if pods.left:
             left = ", ".join(pods.left)
             asked.warn(
-                f"not deleted: {left}; svcdoctor cleanup -n {asked.namespace} finds and deletes what is left"
+                f"not deleted: {left}; svcdoctor cleanup -n {namespace} finds and deletes what is left"
             )
 
 
-def _chosen(snapshot: Snapshot, asked: NodeWay) -> tuple[str, ...]:
-    """The nodes to ask: the named ones, else all with Linux, else those that kube-proxy's pods are on."""
+def _by_reports(
+    source: LiveSource, snapshot: Snapshot, nodes: tuple[str, ...], asked: NodeWay, progress: Progress
+) -> dict[str, NodeFacts]:
+    namespace = asked.namespace or nodereports.DEFAULT_NAMESPACE
+    pods = nodereports.reporting_pods(snapshot, namespace)
+    refused = nodereports.why_no_pods(snapshot, namespace)
+    if refused:
+        return {node: nothing_known(node, refused) for node in nodes}
+    streams = Streams()
+    reports = nodereports.NodeReports(source.session, asked.limits, streams, asked.warn)
+    return each_node(nodes, lambda node: reports.facts(node, pods.get(node)), streams, progress)
+
+
+def _chosen(snapshot: Snapshot, asked: NodeWay, pods: Collection[str]) -> tuple[str, ...]:
+    """The nodes to ask: the named ones, else all with Linux, else those that the way's pods are on."""
     if asked.nodes:
         _check_names(snapshot, asked.nodes)
         return tuple(dict.fromkeys(asked.nodes))
-    found = _linux_nodes(snapshot) or tuple(sorted(proxy_pods(snapshot)))
+    found = _linux_nodes(snapshot) or tuple(sorted(pods))
     if not found:
         unknown = snapshot.why_unknown(Kind.NODE)
         why = f"{unknown.reason}; grant {unknown.grant}, or" if unknown else "the cluster has no Linux node;"

@@ -62,7 +62,10 @@ class Pseudonyms:
         return text in self._words or text in self._made_from
 
     def name(self, text: str) -> str:
-        """The pseudonym of a name, label value or host name; a dotted one is mapped label by label."""
+        """The pseudonym of a name, label value or host name; a dotted one is mapped label by label.
+
+        A node may be named by its address, which maps as every address does.
+        """
         found = self._words.get(text)
         if found is None:
             found = self._words[text] = self._name(text)
@@ -78,7 +81,7 @@ class Pseudonyms:
                 return f"{self.name(rest)}-{self.name(owner)}"
             return f"{self.name(owner)}-{'-'.join(map(self._piece, rest.split('-')))}"
         if "." in text:
-            return ".".join(map(self.name, text.split(".")))
+            return self._addresses.text(text) or ".".join(map(self.name, text.split(".")))
         if text.startswith("_"):  # a DNS service label: _http._tcp
             return "_" + self.name(text[1:])
         if text in self._suffixes:

@@ -4,7 +4,8 @@ Theory. The model's structs are the allow-list: a field that no struct has was n
 written. Four kinds of field inside the structs can still hold anything, and every struct is searched for
 them by type, so that a field added to the model later is caught as well:
 
-- undecoded JSON (a container's environment, arguments and command) is left out;
+- undecoded JSON (a container's environment, arguments and command) is left out, but for settings such as
+  ``BIND=127.0.0.1`` that say which sockets it opens;
 - values of no fixed shape (a hook, a selector) are reduced to the shape that is read;
 - messages keep their words and lose what looks like a credential;
 - annotations and a ConfigMap's data keep the keys that svcdoctor reads.
@@ -22,11 +23,12 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import msgspec
 import yaml
 
+from svcdoctor.cluster.bindhints import hints_of_env, hints_of_words
 from svcdoctor.cluster.kinds import CONFIG_MAPS
 from svcdoctor.model.base import KubeObject, Labels
 from svcdoctor.model.cluster import ConfigMap
 from svcdoctor.model.mesh import PeerAuthenticationSpec
-from svcdoctor.model.pod import Lifecycle, Pod
+from svcdoctor.model.pod import Container, Lifecycle, Pod
 from svcdoctor.model.policy import LabelSelector
 from svcdoctor.model.workload import Workload, WorkloadSpec
 from svcdoctor.sources.masking import MASK, masked, masked_corefile
@@ -250,6 +252,9 @@ def _plain(value: Any) -> Any:
 
 
 _BY_FIELD: dict[tuple[type[msgspec.Struct], str], Callable[[Any], Any]] = {
+    (Container, "env"): hints_of_env,
+    (Container, "args"): hints_of_words,
+    (Container, "command"): hints_of_words,
     (Lifecycle, "pre_stop"): _hook,
     (WorkloadSpec, "selector"): _kept,  # reduced where the workload's kind is known
     (ConfigMap, "data"): _config,

@@ -25,6 +25,8 @@ NAMES = _words(
     "k8s.io/ingress-nginx traefik.io/ingress-controller kubernetes.io/h2c kubernetes.io/ws kubernetes.io/wss",
     "service.k8s.aws/nlb ingress.k8s.aws/alb",
     "ingress-nginx nginx-ingress aws-load-balancer-controller istio-ingressgateway istio-system ambient",
+    "calico-node canal rke2-canal cilium anetd antrea-agent ovnkube-node kube-router weave-net aws-node azure-npm",
+    "kube-network-policies kube-flannel-ds kube-flannel calico-system",
     "istio-proxy istio-init istio-validation linkerd-proxy linkerd-init",
     "all-authenticated all-unauthenticated cluster-authenticated cluster-unauthenticated",
 )

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -59,13 +60,15 @@ def write_snapshot(
     *,
     dumps: Dumps | None = None,
     left_out: tuple[str, ...] = (),
+    beside: Mapping[str, bytes] | None = None,
     progress: Progress | None = None,
     force: bool = False,
     clock: Callable[[], datetime] = _now,
 ) -> Written:
     """Write ``snapshot`` and the nodes' ``dumps`` to ``path``, an archive when it ends in .tar.gz or .tgz.
 
-    ``left_out`` names what the snapshot knowingly lacks, for the meta file. ``force`` replaces an existing
+    ``left_out`` names what the snapshot knowingly lacks, for the meta file; ``beside`` are files of other kinds
+    to lie at the root. ``force`` replaces an existing
     archive, or a folder that is a snapshot or empty, never any other folder. Raises SvcdoctorError when the
     path exists, cannot be written (nothing is left behind then), or a name would lead out of the folder.
     """
@@ -78,7 +81,8 @@ def write_snapshot(
     try:
         _check_target(path, archive, force)
         time = clock().astimezone(UTC).replace(microsecond=0)
-        files = _Counted(_files(snapshot, dumps, time, left_out, progress or (lambda text: None)))
+        held = _files(snapshot, dumps, time, left_out, progress or (lambda text: None))
+        files = _Counted(chain((beside or {}).items(), held))
         if archive:
             _write_archive(path, files, time)
         else:

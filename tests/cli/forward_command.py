@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import warm
+
 SECONDS = 20.0
 """Time for what should happen soon, on a machine that does other things too."""
 
@@ -25,7 +27,7 @@ class Running:
 
     def __init__(self, words: list[str], environment: dict[str, str], cwd: Path) -> None:
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
+        self.process = warm.Popen(
             words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=cwd
         )
         self.out: list[str] = []

@@ -2,11 +2,10 @@
 
 import json
 
-import jsonschema
 import yaml
+from answers import fits
 
 from svcdoctor.checks.catalogue import catalogue
-from svcdoctor.report.machine import schema
 
 CODES = [c.code for c in catalogue()]
 
@@ -22,7 +21,7 @@ def test_codes_lists_every_code(run):
 def test_codes_for_programs_and_for_a_page(run):
     assert run("codes", "-o", "name").stdout.split() == CODES
     form = json.loads(run("codes", "-o", "json").stdout)
-    jsonschema.validate(form, schema())
+    fits(form)
     assert [c["code"] for c in form["codes"]] == CODES
     assert {c["package"] for c in form["codes"]} == {"svcdoctor"}
     rows = run("codes", "--family", "obs", "-o", "markdown").stdout.splitlines()
@@ -44,7 +43,7 @@ def test_explain_tells_all_of_several_codes(run):
 
 def test_explain_for_programs(run):
     form = yaml.safe_load(run("explain", "RUL001", "-o", "yaml").stdout)
-    jsonschema.validate(form, schema())
+    fits(form)
     (code,) = form["codes"]
     assert (code["code"], code["severity"]) == ("RUL001", "error")
 

@@ -143,7 +143,7 @@ def test_a_signal_while_the_server_does_not_answer(forward, tmp_path, world, num
         silent.accept()[0].recv(1)  # its question has come
         started = time.monotonic()
         assert running.end(number) == 128 + number
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 8
     assert running.out == [] and "Traceback" not in running.said
 
 
@@ -254,7 +254,7 @@ def test_a_connection_waits_so_long_and_not_longer(forward, world):
     started = time.monotonic()
     with pytest.raises(ConnectionResetError):
         running.ask()
-    assert 0.35 < time.monotonic() - started < 3
+    assert 0.35 < time.monotonic() - started < 8
     running.until(lambda: f"{running.local()}: no pod is ready" in running.said)
     world.change("web-2")
     running.until(lambda: answers(running))

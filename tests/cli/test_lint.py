@@ -2,10 +2,8 @@
 
 import json
 
-import jsonschema
 import pytest
-
-from svcdoctor.report.machine import schema
+from answers import fits
 
 MINIKUBE = "fixtures/minikube-manifests"
 SEEDS = "fixtures/seeds-manifests"
@@ -35,7 +33,7 @@ SOUND = DEPLOYMENT + SERVICE
 
 def linted(done):
     answer = json.loads(done.stdout)
-    jsonschema.validate(answer, schema())
+    fits(answer)
     return answer
 
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from svcdoctor.cli.outputs import Format, Output, parse_outputs, write
+from svcdoctor.cli.streams import fit_streams
 from svcdoctor.cli.wholefiles import write_whole
 from svcdoctor.model.checkup import Checkup, Reported, Row
 from svcdoctor.model.errors import SvcdoctorError
@@ -47,7 +48,7 @@ def test_what_is_understood(texts: list[str], outputs: list[tuple[str, str | Non
         (["jnuit"], "no format 'jnuit'; did you mean junit?"),
         (["serif=x"], "did you mean sarif?"),
         (["git-lab"], "did you mean gitlab?"),
-        (["html"], "there are terminal, table, markdown, json, yaml, junit, sarif, github, gitlab"),
+        (["pdf"], "there are terminal, table, markdown, html, json, yaml, junit, sarif, github, gitlab"),
         ([""], "no format ''"),
         (["=report.xml"], "no format 'report.xml'"),
         (["json="], "a file's name is missing"),
@@ -99,6 +100,7 @@ def test_an_encoding_without_arrows_is_no_traceback(monkeypatch, form: Format) -
     row = Row("Service", "shop", "wéb", Verdict.BROKEN, ("OBJ002",), "ClusterIP", ("80→8080/TCP",))
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    fit_streams()
     finding = Finding("OBJ002", Severity.ERROR, "Selector → no pod", ("Service/shop/wéb",), (), "", "")
     checkup = Checkup("x", (row,), (Reported(finding),))
     write(checkup, (Output(form),), fail_on="error", color="auto", verbose=False)

@@ -9,10 +9,8 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-import jsonschema
 import pytest
-
-from svcdoctor.report.machine import schema
+from answers import fits
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "plugins" / "example-check"
@@ -103,7 +101,7 @@ def test_without_packages_nothing_of_them_is_said(run):
 def test_a_sound_package_is_heard_and_broken_ones_are_named_and_left_out(run, installed):
     done = run(*TRACE, PYTHONPATH=str(installed))
     answer = json.loads(done.stdout)
-    jsonschema.validate(answer, schema())
+    fits(answer)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     found = [f for f in answer["findings"] if f["code"] == "GOOD001"]

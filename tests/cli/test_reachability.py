@@ -3,10 +3,8 @@
 import json
 import xml.etree.ElementTree as ET
 
-import jsonschema
 import pytest
-
-from svcdoctor.report.machine import schema
+from answers import fits
 
 TESTS = "fixtures/reachability"
 CAPTURE = ("--snapshot", "fixtures/captures/iptables.tar.gz")
@@ -23,7 +21,7 @@ def answered(run, tmp_path):
         done = run("test", str(file), "-o", "json", *words, **options)
         assert done.stdout, done.stderr
         answer = json.loads(done.stdout)
-        jsonschema.validate(answer, schema())
+        fits(answer)
         return answer["tests"], done.returncode
 
     return call

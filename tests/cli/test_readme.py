@@ -2,11 +2,10 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
+from documents import ROOT, blocks, inline, section, shell_lines
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 WORLD = "tests/cli/readme_world.yaml"
 
@@ -19,15 +18,14 @@ ELSEWHERE = (
     "Seen, not predicted",
     "In a pipeline",
     "When kube-proxy does not forward",  # tests/cli/test_readme_proxy.py
+    "Pages and pictures",
 )
 
 
-def shell_lines():
-    for section in README.split("\n## "):
-        if section.splitlines()[0] in ELSEWHERE:
-            continue
-        for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL):
-            yield from block.strip().splitlines()
+def here():
+    """The commands of the other sections."""
+    elsewhere = {line for name in ELSEWHERE for line in shell_lines(section(README, name))}
+    return [line for line in shell_lines(README) if line not in elsewhere]
 
 
 def table_commands():
@@ -35,18 +33,19 @@ def table_commands():
 
 
 def inline_commands():
-    return [c for c in re.findall(r"`(svcdoctor [^`]+)`", README) if c not in table_commands()]
+    return [c for c in inline(README) if c.startswith("svcdoctor ") and c not in table_commands()]
 
 
 def test_the_picture_is_what_the_program_prints(run):
-    command, _, picture = re.search(r"```console\n\$ (.*?)(\n)(.*?)```", README, re.DOTALL).groups()
-    done = run(*shlex.split(command)[0:])
+    [block] = blocks(README, "console")
+    [step] = block.steps
+    done = run(*shlex.split(step.command))
     assert done.returncode == 0
-    assert done.stdout == picture
+    assert done.stdout.splitlines() == list(step.printed)
 
 
 def test_the_two_commands_of_a_newcomer():
-    one, two = [line for line in shell_lines() if "venv" in line]
+    one, two = [line for line in here() if "venv" in line]
     assert one.endswith("svcdoctor trace svc/bq-api-service-1 --snapshot fixtures/nodeport")
     assert two.endswith(".venv/bin/pytest -q")
     # .ci/run sets up and runs the tests in the same words.
@@ -57,7 +56,7 @@ def test_the_two_commands_of_a_newcomer():
 
 
 @pytest.mark.parametrize(
-    "command", [*table_commands(), *(c for c in shell_lines() if c.startswith("kubectl svcdoctor"))]
+    "command", [*table_commands(), *(c for c in here() if c.startswith("kubectl svcdoctor"))]
 )
 def test_the_commands_for_a_cluster(run, serve, tmp_path, command):
     server = serve(WORLD)
@@ -76,7 +75,7 @@ def test_the_commands_for_a_cluster(run, serve, tmp_path, command):
 
 def test_without_a_cluster_at_hand(run, serve, tmp_path):
     server = serve(WORLD)
-    dump, trace = [c for c in shell_lines() if "cluster.json" in c]
+    dump, trace = [c for c in here() if "cluster.json" in c]
     made = run("bash", "-c", dump, kubeconfig=server.kubeconfig_file, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     done = run(*shlex.split(trace), cwd=tmp_path)
@@ -98,16 +97,26 @@ def test_the_commands_in_sentences(run, serve, tmp_path):
     assert seen == ["snapshot", "snapshot", "cleanup"]
 
 
+def test_the_pages_and_pictures(run, serve, tmp_path):
+    server = serve(WORLD)
+    lines = shell_lines(section(README, "Pages and pictures"))
+    for line in lines:
+        done = run(*shlex.split(line), kubeconfig=server.kubeconfig_file, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("flowchart")  # the last one's
+    assert (tmp_path / "check.xml").read_text().startswith("<?xml")
+    for name in ("check.html", "web.html"):
+        assert (tmp_path / name).read_text().startswith("<!doctype html>")
+
+
 def test_the_forwards(forward, world, tmp_path):
     """Each as it stands there, but for local ports that may be taken, and names that this world has otherwise."""
     names = {"8080:80": "0:80", "http": "web", "svc/db": "svc/headless", "5432": "0:28080", "1080": "0"}
-    section = README.split("## A port-forward that stays\n")[1].split("\n## ")[0]
-    [block] = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     script = tmp_path / "smoke-test.sh"
     script.write_text("#!/bin/sh\necho tested $SVCDOCTOR_PORT\nexit 4\n")
     script.chmod(0o755)
     ended = []
-    for line in block.splitlines():
+    for line in shell_lines(section(README, "A port-forward that stays")):
         program, words = shlex.split(line)[:3], [names.get(w, w) for w in shlex.split(line)[3:]]
         assert program == ["kubectl", "svcdoctor", "forward"]
         running = forward(*words, program=program)

@@ -1,19 +1,13 @@
 """The README's section for pipelines: each command runs, and ends as the text says."""
 
-import re
 import shlex
-from pathlib import Path
 
 import pytest
 import yaml
+from documents import ROOT, blocks, section, shell_lines
 
-ROOT = Path(__file__).parents[2]
-SECTION = next(s for s in (ROOT / "README.md").read_text().split("\n## ") if s.startswith("In a pipeline"))
-COMMANDS = [
-    line
-    for block in re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
-    for line in block.strip().splitlines()
-]
+SECTION = section((ROOT / "README.md").read_text(), "In a pipeline")
+COMMANDS = shell_lines(SECTION)
 # What is broken in the fixtures on purpose ends with 1.
 BROKEN = ("check -n truth --snapshot fixtures/captures", "lint -f", "diff ")
 
@@ -43,9 +37,9 @@ def test_every_command_of_the_section_runs(run, serve, here):
 
 
 def test_its_reachability_test_is_a_real_one(run, here):
-    text = re.search(r"```yaml\n(.*?)```", SECTION, re.DOTALL)[1]
-    assert yaml.safe_load(text)["kind"] == "ReachabilityTest"
-    (here / "reach.yaml").write_text(text)
+    [block] = blocks(SECTION, "yaml")
+    assert yaml.safe_load(block.text)["kind"] == "ReachabilityTest"
+    (here / "reach.yaml").write_text(block.text)
     done = run("test", "reach.yaml", "--snapshot", "fixtures/captures/iptables.tar.gz", cwd=here)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout

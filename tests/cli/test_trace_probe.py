@@ -13,8 +13,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import jsonschema
 import pytest
+from answers import fits
 
 from svcdoctor.lab.apiserver import ApiServer
 from svcdoctor.lab.certificates import Authority
@@ -22,7 +22,6 @@ from svcdoctor.lab.podruntime import PodRuntime
 from svcdoctor.lab.podsandbox import sandbox_here
 from svcdoctor.lab.rbac import ADMIN, User
 from svcdoctor.lab.store import ObjectStore
-from svcdoctor.report.machine import schema
 
 NODE, BALANCER, PODS = "127.0.4.1", "127.0.4.9", ("127.0.4.11", "127.0.4.12")
 SEES = {
@@ -241,7 +240,7 @@ PROBE = ("trace", "svc/web", "--via", "loadBalancer", "--probe")
 def answered(done):
     assert done.stdout, done.stderr
     answer = json.loads(done.stdout)
-    jsonschema.validate(answer, schema())
+    fits(answer)
     return answer
 
 

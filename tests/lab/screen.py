@@ -7,7 +7,6 @@ import fcntl
 import os
 import re
 import struct
-import subprocess
 import termios
 import threading
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyte
+import warm
 
 ALTERNATE, NORMAL = "\x1b[?1049h", "\x1b[?1049l"
 HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"
@@ -40,19 +40,14 @@ class Screen:
         self.modes = termios.tcgetattr(slave)
         self.slave = os.dup(slave)
 
-        def own() -> None:  # so that its Ctrl-C and its end reach the command
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-            if before is not None:
-                before()
-
-        self.process = subprocess.Popen(
-            list(words),
+        self.process = warm.Popen(
+            words,
+            terminal=True,  # so that its Ctrl-C and its end reach the command
+            before=before,
             stdin=slave,
             stdout=slave,
             stderr=slave,
             env={k: v for k, v in environment.items() if k not in ("COLUMNS", "LINES")},  # the window tells
-            start_new_session=True,
-            preexec_fn=own,
         )
         os.close(slave)
         self.seen = ""

@@ -3,13 +3,12 @@
 import json
 import re
 
-import jsonschema
 import pytest
+from answers import fits
 from test_lab_network import NODE, PODS, Lab, possible  # noqa: F401 (possible is a fixture)
 
 from svcdoctor.lab.net.control import Client
 from svcdoctor.lab.net.probefaults import ONLY_BY_TRAFFIC
-from svcdoctor.report.machine import schema
 
 SERVICE = "svc/bq-api-service-1"
 APP = "bq-api-service-deploy-sample-f448cf6ff"
@@ -41,7 +40,7 @@ def probed(lab, *words, where="client"):
     done = lab.shell("svcdoctor", "trace", SERVICE, *words, "-o", "json", where=where)
     assert done.stdout, done.stderr
     answer = json.loads(done.stdout)
-    jsonschema.validate(answer, schema())
+    fits(answer)
     return answer, done.returncode
 
 

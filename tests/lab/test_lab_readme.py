@@ -3,20 +3,17 @@
 import re
 import shlex
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
+from documents import ROOT, section, shell_lines
 from test_lab_network import Lab, possible  # noqa: F401 - the fixture runs by itself
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 
 
 def block(title):
     """The shell lines under a heading."""
-    section = README.split(f"## {title}\n")[1].split("\n## ")[0]
-    return [
-        line for found in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in found.splitlines()
-    ]
+    return shell_lines(section(README, title))
 
 
 @pytest.fixture

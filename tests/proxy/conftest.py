@@ -21,12 +21,13 @@ def descriptors() -> set[str]:
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """Every test closes what it opened, without the garbage collector's help."""
-    gc.collect()
+    gc.disable()
     threads, before = set(threading.enumerate()), descriptors()
     yield
     until = time.monotonic() + 5  # what was told to end may need its turn
     while (set(threading.enumerate()) - threads or descriptors() - before) and time.monotonic() < until:
         time.sleep(0.01)
+    gc.enable()
     assert not set(threading.enumerate()) - threads
     assert not descriptors() - before
 

@@ -55,9 +55,9 @@ def test_the_same_facts_are_the_same_bytes(
 @pytest.mark.parametrize("form", [f for f in Format if f is not Format.TERMINAL])
 def test_ten_thousand_findings_take_seconds(form: Format, capsys: pytest.CaptureFixture[str]) -> None:
     checkup = large(2_000 if form is Format.YAML else 10_000)
-    start = time.monotonic()
+    start = time.process_time()
     text = written(checkup, form, capsys)
-    assert time.monotonic() - start < 8
+    assert time.process_time() - start < 8
     if form is not Format.MARKDOWN:
         last = checkup.findings[-2].finding.subjects[0]
         assert text.count("OBJ002") >= len(checkup.rows) and last in text

@@ -23,12 +23,14 @@ from svcdoctor.cluster.kinds import KINDS
 from svcdoctor.model.base import KubeObject
 from svcdoctor.model.endpoints import EndpointSlice
 from svcdoctor.model.facts import Kind, Known, Scope, Unknown
-from svcdoctor.model.request import ObjectTarget, Request
+from svcdoctor.model.request import AddressTarget, ClientSpec, ObjectTarget, Request
 from svcdoctor.model.snapshot import Snapshot
+from svcdoctor.model.trace import ClientKind
 from svcdoctor.node.chainnames import iptables_hash, nftables_base
 from svcdoctor.sources import vocabulary
 from svcdoctor.sources.anonymize import Anonymous, anonymize
 from svcdoctor.sources.anonymousobjects import rule_of
+from svcdoctor.sources.anonymousrequest import Question
 from svcdoctor.sources.archive import node_dumps, read_snapshot
 from svcdoctor.sources.chainmap import named_in
 from svcdoctor.sources.redaction import hint_parts, redacted
@@ -218,15 +220,12 @@ def judged(snapshot: Snapshot) -> Counter[tuple[str, tuple[str, ...], int]]:
 def test_dumps_keep_their_form(mode: str) -> None:
     _, dumps = capture(mode)
     result = anonymised(mode)
-    assert all(
-        "kube-proxy-metrics.txt" in text and text.endswith("not understood") for text in result.left_out
-    )
-    assert len(result.left_out) == len(dumps)
+    assert result.left_out == ()
     old = sorted((name, data.count(b"\n-A ")) for files in dumps.values() for name, data in files.items())
     new = sorted(
         (name, data.count(b"\n-A ")) for files in result.dumps.values() for name, data in files.items()
     )
-    assert new == [pair for pair in old if pair[0] != "kube-proxy-metrics.txt"]
+    assert new == old
     for files in result.dumps.values():
         ruleset = json.loads(files["nft.json"])["nftables"]
         assert {next(iter(item)) for item in ruleset} >= {"metainfo", "table", "chain", "rule"}
@@ -311,6 +310,63 @@ def test_names_are_one_wherever_they_occur() -> None:
     block = policy["spec"]["ingress"][0]["from"][0]["ipBlock"]
     assert ipaddress.ip_network(block["except"][0]).subnet_of(ipaddress.ip_network(block["cidr"]))  # type: ignore[arg-type]
     assert not re.search("acme|cart|shop|deny", json.dumps([service, ingress, policy]))
+
+
+def test_a_node_that_is_named_by_its_address_keeps_its_pods_and_its_dumps() -> None:
+    objects = objects_of(
+        {"kind": "Node", "apiVersion": "v1", "metadata": {"name": "10.1.2.3"},
+         "status": {"addresses": [{"type": "InternalIP", "address": "10.1.2.3"}]}},
+        {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "web", "namespace": "shop"},
+         "spec": {"nodeName": "10.1.2.3"}},
+    )  # fmt: skip
+    dumps = {"10.1.2.3": {"kube-proxy-mode.txt": b"ipvs"}}
+    question = Question(Request(ObjectTarget("Pod", "web", "shop"), node="10.1.2.3"), "shop")
+    result = anonymize(Snapshot({Kind(o.kind): (o,) for o in objects}, {}), dumps, question)
+    (node,), (pod,) = result.snapshot.nodes, result.snapshot.pods
+    assert node.name == pod.spec.node_name == node.status.addresses[0].address != "10.1.2.3"
+    assert list(result.dumps) == [node.name]
+    assert result.question == Question(
+        Request(ObjectTarget("Pod", pod.name, pod.namespace), node=node.name), pod.namespace
+    )
+
+
+def test_a_question_is_asked_in_the_new_names() -> None:
+    address = AddressTarget("web.shop.svc.cluster.local", 80, "http", "/cart/v1")
+    asked = Request(address, ClientSpec(ClientKind.POD, "client-1", "shop"))
+    objects = objects_of(
+        {"kind": "Service", "apiVersion": "v1", "metadata": {"name": "web", "namespace": "shop"}}
+    )
+    snapshot = Snapshot({Kind.SERVICE: tuple(objects)}, {})
+    result = anonymize(snapshot, {}, Question(asked, "shop"))
+    (service,) = result.snapshot.services
+    assert result.question is not None and result.question.request is not None
+    mapped, client = result.question.request.target, result.question.request.client
+    assert isinstance(mapped, AddressTarget) and client is not None
+    assert mapped.host == f"{service.name}.{service.namespace}.svc.cluster.local"
+    assert (mapped.port, mapped.scheme, client.namespace) == (80, "http", service.namespace)
+    assert not re.search("web|shop|cart|client-1", repr(result.question))
+    secret = anonymize(
+        snapshot, {}, Question(Request(AddressTarget("10.1.2.3", 80, "acme", "/")), None)
+    ).question
+    assert "acme" not in repr(secret) and "10.1.2.3" not in repr(secret)
+
+
+def test_times_of_syncs_keep_their_distance_only() -> None:
+    metrics = (
+        b"# HELP kubeproxy_sync canary\n"
+        b'kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family="IPv4"} 1.7952208e+09\n'
+        b'kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family="IPv4"} 1.7952202e+09\n'
+        b"kubeproxy_sync_proxy_rules_last_timestamp_seconds 0\n"
+        b"kubeproxy_sync_proxy_rules_nftables_sync_failures_total 7\n"
+        b'kubeproxy_sync_proxy_rules_last_timestamp_seconds{host="canary"} 5\n'
+        b'rest_client_requests_total{host="canary"} 5\n'
+    )
+    result = anonymize(Snapshot({}, {}), {"n": {"kube-proxy-metrics.txt": metrics}})
+    ((text,),) = (files.values() for files in result.dumps.values())
+    values = [float(line.rpartition(" ")[2]) for line in text.decode().splitlines()]
+    assert values[0] - values[1] == 600 and values[1] % 3600 == 0
+    assert values[2:] == [0, 7]
+    assert b"canary" not in text
 
 
 def test_every_text_of_the_model_has_a_rule() -> None:

@@ -302,7 +302,43 @@ def test_every_field_of_the_model_that_may_hold_anything_is_emptied() -> None:
     clean = redacted(pod)
     assert isinstance(clean, Pod)
     for container in (*(clean.spec.containers or ()), *(clean.spec.init_containers or ())):
-        assert not any(bytes(part) for part in (container.env, container.args, container.command))
+        assert not any(bytes(part) for part in (container.env, container.command))
+        assert (
+            bytes(container.args) == b'["--listen=127.0.0.1"]'
+        )  # which says what it binds to, and nothing else
+
+
+def test_of_settings_only_those_are_kept_that_say_which_sockets_are_opened() -> None:
+    env = [
+        {"name": "BIND", "value": " tcp://127.0.0.1:8080 "},
+        {"name": "BIND_ADDR", "value": "10.0.0.1"},
+        {"name": "LISTEN_ADDRESS", "value": "localhost.canary"},
+        {"name": "HTTP_PORTS", "value": "8080, 9090"},
+        {"name": "PORTS", "value": "8080,canary"},
+        {"name": "CANARY_BIND", "value": "127.0.0.1"},
+        {"name": "LISTEN"},
+    ]
+    args = [
+        "serve",
+        "--listen-address",
+        "localhost:8080",
+        "--bind=canary",
+        "--password=127.0.0.1",
+        "--listen",
+    ]
+    spec = {"containers": [{"name": "web", "env": env, "args": args, "command": "canary"}]}
+    (pod,) = decoded([{"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "web"}, "spec": spec}])
+    clean = redacted(pod)
+    assert isinstance(clean, Pod) and clean.spec.containers
+    (container,) = clean.spec.containers
+    assert json.loads(bytes(container.env)) == [
+        {"name": "BIND", "value": "127.0.0.1:8080"},
+        {"name": "HTTP_PORTS", "value": "8080, 9090"},
+    ]
+    assert json.loads(bytes(container.args)) == ["--listen-address=localhost:8080"]
+    assert not bytes(container.command)
+    again = redacted(clean)
+    assert again == clean
 
 
 def test_a_snapshot_of_it_all_has_no_canary_in_any_byte(tmp_path: Path) -> None:

@@ -142,12 +142,7 @@ def test_the_same_answers_come_of_it(anonymous):
             (str(a.verdict), tuple(sorted(f.code for f in a.findings)), len(a.paths)) for a in answers
         )
 
-    # The environment that tells what an application listens on is not saved: these answers get better.
-    before, after = Counter(verdicts(original)), Counter(verdicts(back))
-    changed = before - after
-    assert {verdict for verdict, _, _ in changed} == {"broken"}
-    assert sorted(codes for _, codes, _ in changed) == [("NOD010",), ("OBJ005",), ("OBJ025",)]
-    assert "broken" not in {verdict for verdict, _, _ in after - before}
+    assert Counter(verdicts(original)) == Counter(verdicts(back))
 
 
 def test_a_kind_that_is_added_by_hand_is_held(tmp_path):

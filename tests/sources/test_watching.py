@@ -43,7 +43,7 @@ class Seen:
         self.pauses: list[float] = []
 
     def next(self) -> Any:
-        return self.told.get(timeout=5)
+        return self.told.get(timeout=20)
 
     def names(self) -> list[str]:
         objects = self.next()
@@ -123,7 +123,7 @@ def lists(api: ApiServer, path: str = LIST) -> int:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
+    end = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -302,12 +302,12 @@ def test_a_restarted_server_is_followed_on_with_new_credentials(
     watch(restarting.session(**user))
     assert seen.names() == ["a", "b"]
     restarting.stop()
-    error = seen.outages.get(timeout=5)
+    error = seen.outages.get(timeout=20)
     assert error is not None and error.exit_code == 3
     restarting.store.create(pod("shop", "c"))
     restarting.again()
     assert seen.names() == ["a", "b", "c"]
-    assert seen.outages.get(timeout=5) is None
+    assert seen.outages.get(timeout=20) is None
     *refused, (asked, status) = restarting.requests
     assert {status for _, status in refused} == {401}
     assert status == 200 and all("watch=true" in query for query in (asked, *(query for query, _ in refused)))
@@ -470,9 +470,9 @@ def test_a_list_that_is_cut_is_asked_for_again(
     api.faults.cut(3, resource="pods")
     watch(session)
     assert seen.names() == [*CARTS, "db-0"]
-    error = seen.outages.get(timeout=5)
+    error = seen.outages.get(timeout=20)
     assert error is not None and "cut the connection" in error.message
-    assert seen.outages.get(timeout=5) is None
+    assert seen.outages.get(timeout=20) is None
 
 
 def test_pauses_grow_to_half_a_minute(script: Script, watch: Watch, seen: Seen) -> None:
@@ -562,10 +562,10 @@ def test_a_grant_that_goes_away_ends_nothing(
     watch(session_of(api, tmp_path, "alice"))
     assert seen.names() == [*CARTS, "db-0"]
     api.faults.forbid("pods")
-    error = seen.outages.get(timeout=5)
+    error = seen.outages.get(timeout=20)
     assert error is not None and "is forbidden" in error.message
     api.faults.clear()
-    assert seen.outages.get(timeout=5) is None
+    assert seen.outages.get(timeout=20) is None
     assert seen.quiet()
 
 
@@ -656,9 +656,9 @@ def test_what_is_no_event_is_listed_anew(
     bad = events(line + b"\n", hold=2)
     watch(scripted(script, listed("a"), bad, listed("a", "b"), bad, listed("c"), events(hold=2)))
     assert [seen.names() for _ in range(3)] == [["a"], ["a", "b"], ["c"]]
-    error = seen.outages.get(timeout=5)
+    error = seen.outages.get(timeout=20)
     assert error is not None and problem in error.message
-    assert seen.outages.get(timeout=5) is None
+    assert seen.outages.get(timeout=20) is None
 
 
 def test_an_event_that_never_ends_is_cut_off(
@@ -676,7 +676,7 @@ def test_a_watch_that_ends_at_once_every_time_is_not_hammered(
     watch(scripted(script, listed("a"), events()))
     until(lambda: len(seen.pauses) >= 8)
     assert seen.pauses[:8] == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
-    error = seen.outages.get(timeout=5)
+    error = seen.outages.get(timeout=20)
     assert error is not None and "a watch ends as soon as it begins" in error.message
 
 
@@ -701,22 +701,22 @@ def test_until_when_changes_are_known(
     time.sleep(0.4)
     stopped = time.monotonic()
     restarting.stop()
-    assert seen.outages.get(timeout=5) is not None
-    assert watcher.known_until == pytest.approx(stopped, abs=0.5)
+    assert seen.outages.get(timeout=20) is not None
+    assert stopped <= watcher.known_until <= time.monotonic()
     monkeypatch.setattr(watching, "SILENT_SECONDS", 1.0)
     watcher = watch(scripted(script, listed("c"), events(hold=4), refuse(500), refuse(500)))
     seen.until(["c"])
     began = time.monotonic()
-    assert seen.outages.get(timeout=5) is not None
+    assert seen.outages.get(timeout=20) is not None
     assert time.monotonic() - began > 0.9
-    assert watcher.known_until == pytest.approx(began, abs=0.5)
+    assert watcher.known_until < began + 0.9
 
 
 def test_an_answer_that_is_not_kubernetes_is_an_outage(script: Script, watch: Watch, seen: Seen) -> None:
     page = reply(200, "<html>maintenance</html>", Content_Type="text/html")
     watch(scripted(script, page, page, listed("a"), events(hold=2)))
     assert seen.names() == ["a"]
-    assert seen.outages.get(timeout=5) is not None and seen.outages.get(timeout=5) is None
+    assert seen.outages.get(timeout=20) is not None and seen.outages.get(timeout=20) is None
 
 
 def test_a_kind_that_is_not_served_fails(script: Script, watch: Watch, seen: Seen) -> None:
@@ -728,7 +728,7 @@ def test_a_kind_that_is_not_served_fails(script: Script, watch: Watch, seen: See
 def test_nobody_there_is_an_outage(tmp_path: Path, watch: Watch, seen: Seen) -> None:
     nobody = open_connection(Connection(server="http://127.0.0.1:1", token="t"), environ={"HOME": "/nowhere"})
     watch(nobody)
-    error = seen.outages.get(timeout=5)
+    error = seen.outages.get(timeout=20)
     assert error is not None and "refused the connection" in error.message
 
 
@@ -748,13 +748,13 @@ def test_closing_takes_no_time(
         watcher = watch(session, changed=lambda objects: (watcher.close(), closed.set()))
         assert closed.wait(5)
     else:
-        half = events(b'{"type":', hold=2)
+        half = events(b'{"type":', hold=30)
         watcher = watch(scripted(script, *([half] if place == "half a list" else [listed("a"), half])))
         until(lambda: len(script.paths) == (1 if place == "half a list" else 2))
     time.sleep(0.1)
     started = time.monotonic()
     watcher.close()
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 5
     assert not [t for t in threading.enumerate() if t.name == "watch-pods"]
     while not seen.told.empty():
         assert isinstance(seen.told.get(), tuple)
