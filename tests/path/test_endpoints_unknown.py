@@ -28,9 +28,7 @@ def without(held, *hidden):
     return Snapshot(kinds, facts)
 
 
-@pytest.mark.parametrize(
-    "name", ["np-cluster", "headless", "dual", "v6only", "lb-local", "itp-local"]
-)
+@pytest.mark.parametrize("name", ["np-cluster", "headless", "dual", "v6only", "lb-local", "itp-local"])
 def test_it_is_not_known_where_requests_end(held, name):
     snapshot = without(held, *HIDDEN)
     answer = answer_once(snapshot, Request(ObjectTarget("Service", name, "truth")), "truth")
