@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import termios
 import threading
@@ -15,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+import warm
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"
@@ -30,19 +30,14 @@ class Terminal:
         self.modes = termios.tcgetattr(slave)
         self.slave = os.dup(slave)
 
-        def own():  # so that its Ctrl-C and its end reach the command
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-            if before is not None:
-                before()
-
-        self.process = subprocess.Popen(
+        self.process = warm.Popen(
             words,
+            terminal=True,  # so that its Ctrl-C and its end reach the command
+            before=before,
             stdin=slave,
             stdout=slave,
             stderr=slave,
             env=environment,
-            start_new_session=True,
-            preexec_fn=own,
         )
         os.close(slave)
         self.seen = ""

@@ -56,7 +56,9 @@ def both(tmp_path):
     return started
 
 
-@pytest.mark.parametrize("words", [*((c, *WORDS.get(c, ("--help",))) for c in COMMANDS), ("--help",), ("nope",)])
+@pytest.mark.parametrize(
+    "words", [*((c, *WORDS.get(c, ("--help",))) for c in COMMANDS), ("--help",), ("nope",)]
+)
 def test_it_says_the_same_and_ends_alike(both, words):
     mine, whole = both(*words)
     assert (mine.returncode, mine.stdout, mine.stderr) == (whole.returncode, whole.stdout, whole.stderr)
@@ -74,12 +76,11 @@ def test_standard_input_is_its_own(both):
 def test_signals_are_its_own(tmp_path, number):
     """While it waits for a server that says nothing."""
     ends = []
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.settimeout(20)
-        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        for start in (warm.Popen, subprocess.Popen):
+    for start in (warm.Popen, subprocess.Popen):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            silent.settimeout(20)
             process = start(
-                ["svcdoctor", "trace", "svc/web", "--server", address],
+                ["svcdoctor", "trace", "svc/web", "--server", f"http://127.0.0.1:{silent.getsockname()[1]}"],
                 env=environment(tmp_path),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

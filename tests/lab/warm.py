@@ -21,11 +21,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from svcdoctor.cli.entry import COMPLETE
+
 _SERVER = Path(__file__).with_name("warm_server.py")
 _PROGRAM = str(Path(sys.executable).with_name("svcdoctor"))
-# What an interpreter looks at when it starts, but for what tests are run with.
-_EARLY = ("PYTHON", "LC_", "LANG", "LD_", "GLIBC_", "MALLOC_")
-_NOT_OURS = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
+_LETTERS = {"PYTHONUTF8": "1", "LANG": "C.UTF-8"}
+# How tests are run is no matter of the program that they start.
+_ANY = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONUTF8"}
 _ARGUMENTS = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
 _STREAMS = ("stdin", "stdout", "stderr")
 _PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
@@ -36,15 +38,14 @@ class _Server:
     """The one of this process, which ends with it."""
 
     def __init__(self) -> None:
-        env = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
-        self.early = _early(env)
+        env = {k: v for k, v in os.environ.items() if k not in _ANY and not k.startswith("LC_")}
         self.asked, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, str(_SERVER), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env=env,
+                env=env | _LETTERS,
                 pass_fds=[theirs.fileno()],
             )
         atexit.register(self._close)
@@ -65,8 +66,12 @@ def _server_here() -> _Server:
     return _server
 
 
-def _early(env: dict[str, str]) -> dict[str, str]:
-    return {k: v for k, v in env.items() if k.startswith(_EARLY) and k not in _NOT_OURS}
+def _starts_alike(env: dict[str, str]) -> bool:
+    """Whether an interpreter that starts with this environment would be as the server's is."""
+    letters = env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG") or "UTF-8"
+    others = {k for k, v in env.items() if k.startswith("PYTHON") and v != os.environ.get(k)} - _ANY
+    utf_8 = letters.upper().endswith("UTF-8") and env.get("PYTHONUTF8", "1") == "1"
+    return utf_8 and not others and "PYTHONIOENCODING" not in env
 
 
 class Popen(subprocess.Popen[Any]):
@@ -94,7 +99,8 @@ class Popen(subprocess.Popen[Any]):
     def _execute_child(self, *given: Any) -> None:
         asked = _ARGUMENTS.bind(self, *given).arguments
         words, env = asked["args"], asked["env"]
-        if words[0] != "svcdoctor" or self._whole or _early(env) != _server_here().early:
+        other = words[0] != "svcdoctor" or words[1:2] == [COMPLETE]  # which has a beginning of its own
+        if other or self._whole or not _starts_alike(env):
             super()._execute_child(*given)  # type: ignore[misc]
             return
         message = {"words": [_PROGRAM, *words[1:]], "env": env, "terminal": self._terminal}

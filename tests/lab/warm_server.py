@@ -29,7 +29,8 @@ from typing import Any
 from typer.testing import CliRunner
 
 import svcdoctor
-from svcdoctor.cli.main import app, main
+from svcdoctor.cli.entry import main
+from svcdoctor.cli.main import app
 
 LONGEST = 1 << 20  # bytes of a message
 LEFT_OUT = ("svcdoctor.lab.net", "svcdoctor.proxy.kqueue")  # programs of their own, and another system's
