@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from svcdoctor.cli.completing import Said
+from svcdoctor.cli.saidwords import Said
 from svcdoctor.sources.connection import Connection
 
 Values = list[tuple[str, str]]

@@ -19,9 +19,11 @@ import os
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from svcdoctor.cli.saidwords import Said
 
 PATIENCE = 5.0
 """Seconds after which there is no answer, whatever was waited for: a name server, an exec plugin, a large file."""
@@ -46,18 +48,6 @@ class Candidates:
 
     values: tuple[tuple[str, str], ...] = ()
     directive: int = NO_FILES
-
-
-@dataclass(slots=True)
-class Said:
-    """What the words before the cursor say: the values of options by their parameter's name, and arguments."""
-
-    options: dict[str, list[str]] = field(default_factory=dict)
-    arguments: list[str] = field(default_factory=list)
-
-    def last(self, name: str) -> str:
-        """The last value of an option, empty where it was not said."""
-        return self.options.get(name, [""])[-1]
 
 
 def main(words: Sequence[str]) -> None:
