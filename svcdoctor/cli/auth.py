@@ -63,9 +63,25 @@ def can_i(
     session = open_connection(connection)
     found = permissions(session, chosen, None if all_namespaces else session.namespace)
     if output is Output.TABLE:
-        print(report.table(found, program_name()), end="")
+        print(report.table(found, program_name(), _asker(connection)), end="")
     elif output is Output.JSON:
         print(form_as_json(report.permissions_form(found)), end="")
     else:
         print(report.roles(found), end="")
     raise typer.Exit(1 if any(a.missing for a in found.features) else 0)
+
+
+def _asker(connection: Connection) -> str:
+    """The flags that say who asks which cluster, each after a space, for a command that asks the same again."""
+    from shlex import join
+
+    words: list[str] = []
+    for flag, value in (
+        ("--kubeconfig", connection.kubeconfig),
+        ("--context", connection.context),
+        ("--as", connection.as_user),
+        *(("--as-group", group) for group in connection.as_groups),
+        ("--as-uid", connection.as_uid),
+    ):
+        words += [flag, str(value)] if value else []
+    return f" {join(words)}" if words else ""

@@ -59,7 +59,9 @@ def main(words: Sequence[str]) -> None:
         answer = complete(words)
     except BaseException:  # no message has a reader here, and a traceback would end up in the command line
         answer = Candidates()
-    lines = [f"{value}\t{meaning}" if meaning else value for value, meaning in answer.values]
+    # A line break in a name would begin another value, and a shell obeys what a terminal does.
+    shown = [pair for pair in answer.values if all(map(str.isprintable, pair))]
+    lines = [f"{value}\t{meaning}" if meaning else value for value, meaning in shown]
     _end("\n".join([*lines, f":{answer.directive}\n"]))
 
 
@@ -178,9 +180,13 @@ def _argument(node: Node, number: int) -> Node | None:
 def _values(tree: Node, kind: str | list[str], said: Said, current: str) -> Candidates:
     """The values that an option or argument of a kind may have."""
     if isinstance(kind, list):
+        if current.partition("=")[0] in kind and "=" in current:  # -o FORMAT=FILE
+            return Candidates(directive=DEFAULT)
         return _offered([(word, "") for word in kind], current)
     if kind == "file":
         return Candidates(directive=DEFAULT)
+    if kind == "features":  # several words, where codes and families are one
+        return _offered([*tree["lists"][kind].items()], current)
     if kind in tree["lists"]:
         return _listed(tree["lists"][kind], current)
     if kind == "text":

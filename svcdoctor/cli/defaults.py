@@ -85,7 +85,7 @@ def _why_not(key: str, value: Any) -> str:
     if key not in KEYS:
         from svcdoctor.cluster.nearmiss import near_names
 
-        near = near_names(key, KEYS)
+        near = near_names(key, KEYS) if key != "nodes-from" else ["node-facts"]
         meant = f"; did you mean {near[0]}?" if near else ""
         return f"unknown key {key!r}{meant} (there are {', '.join(KEYS)})"
     if not isinstance(value, str) and not (key == "request-timeout" and type(value) is int):
@@ -100,6 +100,13 @@ def _why_not(key: str, value: Any) -> str:
         except SvcdoctorError as e:
             return e.message
     return ""
+
+
+def takes_defaults(command: Any) -> bool:
+    """Whether a command, or one of its subcommands, has an option that can have a default."""
+    if subcommands := getattr(command, "commands", None):
+        return any(map(takes_defaults, subcommands.values()))
+    return any(option.removeprefix("--") in KEYS for p in command.params for option in p.opts)
 
 
 def default_map(command: Any, words: Sequence[str], defaults: Mapping[str, str]) -> dict[str, Any]:

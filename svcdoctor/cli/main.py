@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from svcdoctor import __version__
 from svcdoctor.cli.streams import fit_streams
 from svcdoctor.model.errors import SvcdoctorError
+from svcdoctor.report.printable import revealed
 
 # Name: module, and the first line of the command's help, which a test holds equal.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -130,9 +131,9 @@ class LazyGroup(TyperGroup):
         """The command, with the user's own defaults; whoever asks for help, or a shell that completes, needs none."""
         name, command, words = super().resolve_command(ctx, args)
         if name is not None and not ctx.resilient_parsing and not {*_HELP} & {*words}:
-            from svcdoctor.cli.defaults import default_map, user_defaults
+            from svcdoctor.cli.defaults import default_map, takes_defaults, user_defaults
 
-            if defaults := user_defaults():
+            if takes_defaults(command) and (defaults := user_defaults()):
                 ctx.default_map = {name: default_map(command, words, defaults)}
         return name, command, words
 
@@ -226,7 +227,7 @@ def _run(name: str) -> None:
 
 
 def _end(message: str, code: int) -> None:
-    print(" ".join(message.split("\n")), file=sys.stderr)
+    print(" ".join(revealed(message).split("\n")), file=sys.stderr)
     raise SystemExit(code)
 
 

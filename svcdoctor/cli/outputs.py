@@ -65,7 +65,7 @@ def parse_outputs(texts: Sequence[str], formats: type[StrEnum] = Format) -> tupl
         )
     files = [o.file for o in found if o.file is not None]
     for i, file in enumerate(files):
-        if file in files[:i]:
+        if file.resolve() in (other.resolve() for other in files[:i]):
             raise SvcdoctorError(f"-o …={file}: two forms cannot go to one file")
     return tuple(found) or (Output(next(iter(formats))),)
 

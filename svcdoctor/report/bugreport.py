@@ -124,8 +124,8 @@ def _readme(asked: tuple[str, ...], comparison: Comparison, left_out: tuple[str,
         f"{lacking}\n"
         "Names, namespaces, labels, host names and addresses were replaced, the same one by the same one everywhere;\n"
         "the map was not kept. There are no Secrets, annotations of your own or logs in it, and of environment and\n"
-        "arguments only settings such as BIND=127.0.0.1. Ports, counts, times to the hour and what every cluster has\n"
-        "(kube-system, kube-dns, the network plugin's name) stay.\n\n"
+        "arguments only settings such as BIND=127.0.0.1. Ports, counts, the objects' times to the hour and what every\n"
+        "cluster has (kube-system, kube-dns, the network plugin's name) stay.\n\n"
         f"{comparison.words[0].upper()}{comparison.words[1:]}:\n\n"
         f"  {' '.join(asked)} --snapshot THIS-FILE\n"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 from typing import Any
 
 from svcdoctor.model.permission import CLUSTER, NAMESPACE, Allowance, Permissions, Rule, State
@@ -15,7 +16,7 @@ _RULE = ("TO GRANT", "VERBS", "RESOURCE", "WHERE", "WITHOUT IT")
 _STATE = {State.ALLOWED: "yes", State.PARTLY: "partly", State.NOT: "no"}
 
 
-def table(found: Permissions, program: str) -> str:
+def table(found: Permissions, program: str, more: str = "") -> str:
     """The features as a table, and beneath it each rule to grant; ``program`` is how svcdoctor was called."""
     rows = [
         [
@@ -31,9 +32,9 @@ def table(found: Permissions, program: str) -> str:
     if grants:
         parts.append(plain(_RULE, grants))
         names = " ".join(a.feature.name for a in found.features if a.missing)
-        scope = "-A" if found.namespace is None else f"-n {printable(found.namespace)}"
+        scope = "-A" if found.namespace is None else f"-n {quote(printable(found.namespace))}"
         who = f"{printable(found.user)} lacks" if found.user else "is missing"
-        parts.append(f"The roles that grant what {who}: {program} auth can-i {names} {scope} -o yaml\n")
+        parts.append(f"The roles that grant what {who}: {program} auth can-i {names} {scope}{more} -o yaml\n")
     return "\n".join(parts)
 
 

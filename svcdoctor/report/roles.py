@@ -90,7 +90,7 @@ def binding_manifest(role: Role, user: str, namespace: str | None) -> str:
         f"kind: {'RoleBinding' if where else 'ClusterRoleBinding'}",
         "metadata:",
         f"  name: {role.name}-{_as_name(user)}",
-        *([f"  namespace: {where}"] if where else []),
+        *([f"  namespace: {where if _PLAIN.fullmatch(where) else json.dumps(where)}"] if where else []),
         "roleRef:",
         f"  apiGroup: {_GROUP}",
         f"  kind: {role.kind}",

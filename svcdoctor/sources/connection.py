@@ -88,6 +88,7 @@ def open_connection(
 
 def resolve(connection: Connection, environ: Mapping[str, str], service_account: Path) -> Target:
     """The target that the flags lead to; reads the kubeconfig files. Raises SvcdoctorError, exit code 2."""
+    _check_words(connection)
     timeout = parse_timeout(connection.request_timeout)
     config = read_kubeconfig(connection.kubeconfig, environ)
     named = connection.context or connection.cluster or connection.user
@@ -97,6 +98,26 @@ def resolve(connection: Connection, environ: Mapping[str, str], service_account:
             cluster, credentials, namespace = pod
             return _target(connection, timeout, IN_CLUSTER, "", namespace, cluster, credentials)
     return _from_kubeconfig(connection, timeout, config)
+
+
+def _check_words(connection: Connection) -> None:
+    """What the flags say becomes parts of URLs and headers. Raises SvcdoctorError for what cannot."""
+    for flag, values in (
+        ("--namespace", (connection.namespace,)),
+        ("--context", (connection.context,)),
+        ("--cluster", (connection.cluster,)),
+        ("--user", (connection.user,)),
+        ("--as", (connection.as_user,)),
+        ("--as-group", connection.as_groups),
+        ("--as-uid", (connection.as_uid,)),
+        ("--server", (connection.server,)),
+        ("--token", (connection.token,)),
+        ("--tls-server-name", (connection.tls_server_name,)),
+    ):
+        if not all((value or "").isprintable() for value in values):
+            raise SvcdoctorError(f"{flag}: it holds a control character, or bytes that are no UTF-8 text")
+    if connection.namespace and {" ", "/"} & {*connection.namespace}:
+        raise SvcdoctorError(f"--namespace {connection.namespace}: no namespace has such a name")
 
 
 def _from_kubeconfig(connection: Connection, timeout: float | None, config: Kubeconfig) -> Target:

@@ -225,10 +225,19 @@ def _headers(configuration: Any, target: Target) -> HTTPHeaderDict:
         {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": f"svcdoctor/{__version__}"}
     )
     for setting in configuration.auth_settings().values():
-        headers["Authorization"] = setting["value"]
+        headers["Authorization"] = _header(target, "Authorization", setting["value"])
     for name, value in target.headers:
-        headers.add(name, value)
+        headers.add(name, _header(target, name, value))
     return headers
+
+
+def _header(target: Target, name: str, value: str) -> str:
+    """A header's value as http.client takes it, which writes Latin-1; API servers read UTF-8."""
+    if not value.isprintable():
+        raise SvcdoctorError(
+            f"{target.place}: the header {name} cannot be sent: its value holds a control character"
+        )
+    return value.encode().decode("latin-1")
 
 
 def without_password(url: str) -> str:

@@ -117,7 +117,7 @@ def test_each_missing_rule_is_told_with_its_place(can: Call) -> None:
     told = [line.split() for line in done.stdout.splitlines()]
     assert ["nodes-exec", "create,get", "pods/exec", "namespace", "kube-system", "it", "fails"] in told
     assert ["nodes-daemonset", "get", "pods/log", "namespace", "svcdoctor", "it", "fails"] in told
-    assert "auth can-i nodes-exec nodes-daemonset -n shop -o yaml" in done.stdout
+    assert "auth can-i nodes-exec nodes-daemonset -n shop --kubeconfig " in done.stdout
 
 
 def test_what_is_half_granted_says_what_is_left(can: Call) -> None:
@@ -215,3 +215,34 @@ def test_a_server_that_does_not_answer_such_questions(can: Call, server: ApiServ
     assert done.returncode == 3
     assert "what the user may cannot be asked" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_the_command_for_the_roles_asks_for_the_same_user(can: Call) -> None:
+    done = can("trace", "-n", "shop", "--as", "Ann O'Neil <ann@shop>", "--as-group", "a b", user="admin")
+    last = done.stdout.splitlines()[-1]
+    assert " -n shop --kubeconfig " in last
+    assert last.endswith(""" --as 'Ann O'"'"'Neil <ann@shop>' --as-group 'a b' -o yaml""")
+
+
+def test_a_name_of_any_script_reaches_the_server(can: Call) -> None:
+    for name in ("Łukasz", "Jürgen", "李"):
+        assert name in can("trace", "-n", "shop", "--as", name, user="admin").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (("-n", "a\nb: c"), "--namespace"),
+        (("-n", "a b"), "--namespace"),
+        (("-n", "a/b"), "--namespace"),
+        (("-n", "\udcff"), "--namespace"),
+        (("--as", "a\nX: y"), "--as"),
+        (("--as", "a", "--as-group", "\x1b"), "--as-group"),
+        (("--token", "a\nb"), "--token"),
+        (("--context", "a\x1b[31m"), "--context"),
+    ],
+)
+def test_words_that_are_no_names_are_one_line(can: Call, words: tuple[str, ...], flag: str) -> None:
+    done = can("trace", *words)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(flag)

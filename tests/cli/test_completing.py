@@ -399,3 +399,24 @@ def test_kubectl_finds_the_completer_only_where_it_should(kubectl, tmp_path):
     assert "svc/noep" in kubectl("trace", "svc/", path=f":{own}::")[0]  # empty entries of PATH
     script.chmod(0o644)
     assert kubectl("trace", "svc/", path=own)[0] == []
+
+
+def test_features_are_words_of_their_own():
+    assert offered("auth", "can-i", "tra") == (["trace"], NO_FILES)
+    assert "probe" in offered("auth", "can-i", "trace", "")[0]
+
+
+def test_a_form_may_go_to_a_file():
+    assert offered("trace", "-o", "html=") == ([], FILES)
+    assert offered("trace", "-o", "nothing=") == ([], NO_FILES)
+
+
+def test_a_name_that_is_no_line_is_left_out(tmp_path):
+    held = {"kind": "List", "apiVersion": "v1", "items": []}
+    for name in ("web", "a\nb", "c\x1b[31m"):
+        meta = {"name": name, "namespace": "default"}
+        held["items"].append({"kind": "Service", "apiVersion": "v1", "metadata": meta, "spec": {}})
+    (tmp_path / "cluster.json").write_text(json.dumps(held))
+    words = ["svcdoctor", "__complete", "trace", "--snapshot", "cluster.json", "svc/"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "svc/web\n:4\n"

@@ -75,7 +75,7 @@ def test_a_mistake_is_a_line_with_the_place(config, tmp_path, text, line, why):
 
 def test_what_is_no_toml_and_what_cannot_be_read(run, config, tmp_path):
     path = config("[defaults\n")
-    done = run("codes")
+    done = run("check", "--snapshot", CAPTURE)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"{path}: not TOML" in done.stderr and "line 1" in done.stderr
     assert run("codes", "--help").returncode == 0  # help comes all the same
@@ -91,3 +91,15 @@ def test_no_home_at_all():
     for home in ("", "relative", "/proc/1/fdinfo", "/dev/null"):
         assert user_defaults({"HOME": home}) == {}
     assert user_defaults({}) == {}
+
+
+def test_a_mistake_is_no_concern_of_commands_without_such_options(run, config):
+    config('[defaults]\ncolour = "never"\n')
+    assert run("check", "--snapshot", CAPTURE).returncode == 2
+    for words in (("codes",), ("completion", "bash")):
+        assert run(*words).returncode == 0
+
+
+def test_the_other_spelling_of_a_flag_is_known(config):
+    with pytest.raises(SvcdoctorError, match="did you mean node-facts"):
+        user_defaults({"HOME": str(config("[defaults]\nnodes-from = 'exec'\n").parents[2])})

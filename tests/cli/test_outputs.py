@@ -55,6 +55,7 @@ def test_what_is_understood(texts: list[str], outputs: list[tuple[str, str | Non
         (["json", "yaml=-"], "-o json and -o yaml: only one can go to standard output"),
         (["json=x", "yaml=x"], "two forms cannot go to one file"),
         (["json=./x", "yaml=x"], "two forms cannot go to one file"),
+        (["json=tests/../x", "yaml=x"], "two forms cannot go to one file"),
     ],
 )
 def test_what_is_not_is_one_line(texts: list[str], said: str) -> None:
