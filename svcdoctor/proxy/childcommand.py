@@ -28,10 +28,13 @@ class ChildCommand:
 
         threading.Thread(target=wait, name="command", daemon=True).start()
 
-    def interrupted(self, number: int) -> None:
-        """The run got a signal: Ctrl-C reaches the command itself, others are passed on as SIGTERM."""
+    def interrupted(self, number: int, early: bool = False) -> None:
+        """The run got a signal: Ctrl-C reaches the command itself, others are passed on as SIGTERM. One that came
+        ``early``, while the command was being started, may have been lost on it and is sent again."""
         if number != signal.SIGINT:
             self._process.terminate()
+        elif early:
+            self._process.send_signal(number)
 
 
 def environment(listening: Sequence[Listening]) -> dict[str, str]:

@@ -324,7 +324,7 @@ class ForwardRun:
             self._fail(e)
             return
         if self._early_signal:
-            self._child.interrupted(self._early_signal)
+            self._child.interrupted(self._early_signal, early=True)
 
     def _command_ended(self, code: int) -> None:
         self._child = None

@@ -417,6 +417,13 @@ def test_a_name_that_is_no_line_is_left_out(tmp_path):
         meta = {"name": name, "namespace": "default"}
         held["items"].append({"kind": "Service", "apiVersion": "v1", "metadata": meta, "spec": {}})
     (tmp_path / "cluster.json").write_text(json.dumps(held))
-    words = ["svcdoctor", "__complete", "trace", "--snapshot", "cluster.json", "svc/"]
+    words = [
+        Path(sys.executable).with_name("svcdoctor"),
+        "__complete",
+        "trace",
+        "--snapshot",
+        "cluster.json",
+        "svc/",
+    ]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "svc/web\n:4\n"

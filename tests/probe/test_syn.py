@@ -259,10 +259,11 @@ def test_other_connections_are_not_heard(chain: Chain, family: int, monkeypatch:
 
     found = inside(chain.namespace("client"), lambda: asyncio.run(beside()))
     assert found.said is Said.SYN_ACK
-    assert [data for data in decoded if (heard := real(data)) and heard.acknowledged is not None] == decoded[
-        -2:
-    ]
-    assert len(decoded) <= 8  # there is ICMPv6 beside: neighbours
+    answers = [h.acknowledged for data in decoded if (h := real(data)) and h.acknowledged is not None]
+    assert answers[-2:] == [answers[-1]] * 2
+    # One connection in 4,096 has a number with the same first bits.
+    assert len({number >> 8 for number in answers}) <= 2
+    assert len(decoded) <= 12  # there is ICMPv6 beside: neighbours
 
 
 def test_syns_are_bounded_in_number_and_time(chain: Chain) -> None:
