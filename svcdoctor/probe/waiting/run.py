@@ -40,6 +40,9 @@ from svcdoctor.sources.live import LiveSource
 NEEDED = (Kind.SERVICE, Kind.ENDPOINT_SLICE)
 """Without these nothing is known."""
 
+ONE_LOOK_SECONDS = 30.0
+"""After which one look is given up, where something that it needs is never told."""
+
 AGAIN_SECONDS = 10.0
 """After which a look is taken though nothing has changed that is watched."""
 
@@ -126,7 +129,7 @@ class WaitRun:
 
     def _left(self) -> float:
         if not self._asked.seconds:
-            return AGAIN_SECONDS if self._last is None else 0.0
+            return ONE_LOOK_SECONDS - self._seconds if self._last is None else 0.0
         return self._asked.seconds - self._seconds
 
     # --- what watchers tell
